@@ -1,0 +1,42 @@
+package rollcall
+
+import (
+	"context"
+	"time"
+)
+
+// Claims takes DedupKeys before something is done outside the transaction: the
+// leased two-phase record. It is a contract of its own because Redis can keep
+// it and nothing else. Every call is one turn, atomic, and conditional on the
+// owner's token.
+type Claims interface {
+	// Claim takes the key for lease. Fresh: it is ours under the token
+	// returned, also when an earlier owner's lease ran out. InProgress: another
+	// holds it. Done: Result is what its owner completed it with.
+	Claim(ctx context.Context, group string, key DedupKey, lease time.Duration) (Claim, error)
+	// Renew prolongs the lease. ErrFenced when it is no longer ours.
+	Renew(ctx context.Context, group string, key DedupKey, token Token, lease time.Duration) error
+	// Complete records the result for the window. ErrFenced when it is no
+	// longer ours; completing again with our token is no error.
+	Complete(ctx context.Context, group string, key DedupKey, token Token, result []byte, window time.Duration) error
+	// Release gives the key back as if it had never been claimed. ErrFenced
+	// when it is no longer ours.
+	Release(ctx context.Context, group string, key DedupKey, token Token) error
+}
+
+// ClaimState is the state of a key.
+type ClaimState uint8
+
+// The states of a claim.
+const (
+	ClaimFresh ClaimState = iota
+	ClaimInProgress
+	ClaimDone
+)
+
+// Claim is the answer to Claims.Claim.
+type Claim struct {
+	State  ClaimState
+	Token  Token
+	Result []byte // only when Done
+}

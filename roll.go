@@ -1,0 +1,124 @@
+package rollcall
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/rollcall-mq/rollcall/internal/interval"
+)
+
+// ScopeKind is what a roll counts.
+type ScopeKind uint8
+
+// The two scopes of a roll.
+const (
+	ScopeSender    ScopeKind = 1 // numbers of a sender: life, original destination, lane
+	ScopePartition ScopeKind = 2 // positions of a partition: destination, incarnation, partition
+)
+
+// Scope names one roll within a group. It is comparable.
+type Scope struct {
+	Kind   ScopeKind
+	ID     [16]byte // Life, or Incarnation
+	Origin uint64   // OriginOf the destination
+	Number uint32   // lane, or partition
+}
+
+// ScopeSize is the length of Scope.Bytes.
+const ScopeSize = 29
+
+// Bytes is the scope as a key that sorts like Compare.
+func (s Scope) Bytes() []byte {
+	b := make([]byte, 0, ScopeSize)
+	b = append(b, byte(s.Kind))
+	b = append(b, s.ID[:]...)
+	b = binary.BigEndian.AppendUint64(b, s.Origin)
+	return binary.BigEndian.AppendUint32(b, s.Number)
+}
+
+// ParseScope reads Scope.Bytes.
+func ParseScope(b []byte) (Scope, error) {
+	if len(b) != ScopeSize {
+		return Scope{}, fmt.Errorf("rollcall: scope of %d bytes, want %d", len(b), ScopeSize)
+	}
+	s := Scope{Kind: ScopeKind(b[0])}
+	copy(s.ID[:], b[1:17])
+	s.Origin = binary.BigEndian.Uint64(b[17:25])
+	s.Number = binary.BigEndian.Uint32(b[25:])
+	return s, nil
+}
+
+// Compare orders scopes; locks are taken in this order.
+func (s Scope) Compare(o Scope) int {
+	if c := cmp.Compare(s.Kind, o.Kind); c != 0 {
+		return c
+	}
+	if c := bytes.Compare(s.ID[:], o.ID[:]); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(s.Origin, o.Origin); c != 0 {
+		return c
+	}
+	return cmp.Compare(s.Number, o.Number)
+}
+
+// SenderScope is the scope of a stamp.
+func SenderScope(s Stamp) Scope {
+	return Scope{Kind: ScopeSender, ID: s.Life, Origin: s.Origin, Number: s.Lane}
+}
+
+// PartitionScope is the scope of the positions of a partition.
+func PartitionScope(p Partition, incarnation Incarnation) Scope {
+	return Scope{Kind: ScopePartition, ID: incarnation, Origin: OriginOf(p.Destination), Number: uint32(p.Number)}
+}
+
+// Roll is the set of numbers done for a group in one scope.
+type Roll struct {
+	Scope Scope
+	set   interval.Set
+}
+
+// OpenRoll reads a roll as the store gave it.
+func OpenRoll(row RollRow) (*Roll, error) {
+	r := &Roll{Scope: row.Scope}
+	if row.Data == nil {
+		return r, nil
+	}
+	if err := r.set.UnmarshalBinary(row.Data); err != nil {
+		return nil, fmt.Errorf("rollcall: roll %x is damaged, restore the store from a backup: %w", row.Scope.Bytes(), err)
+	}
+	return r, nil
+}
+
+// Row is the roll as the store keeps it.
+func (r *Roll) Row() (RollRow, error) {
+	data, err := r.set.AppendBinary(nil)
+	return RollRow{Scope: r.Scope, Data: data}, err
+}
+
+// Floor is the number up to which everything is done.
+func (r *Roll) Floor() uint64 { return r.set.Floor() }
+
+// High is the largest number seen.
+func (r *Roll) High() uint64 { return r.set.High() }
+
+// Missing is how many numbers lie open between Floor and High.
+func (r *Roll) Missing() uint64 {
+	var n uint64
+	for g := range r.set.Gaps() {
+		n += g.Last - g.First + 1
+	}
+	return n
+}
+
+// Gaps are the numbers missing between Floor and High, in order, as ranges
+// first, last.
+func (r *Roll) Gaps(yield func(first, last uint64) bool) {
+	for g := range r.set.Gaps() {
+		if !yield(g.First, g.Last) {
+			return
+		}
+	}
+}
