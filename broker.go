@@ -83,9 +83,10 @@ type SubscribeRequest struct {
 // Subscription hands out batches and takes back settlements. Fetch is called
 // from one goroutine at a time; the other methods from any.
 type Subscription interface {
-	// Fetch returns up to request.Max messages in batches of one partition
-	// each. It waits until there are request.Min messages or request.Wait has
-	// passed; no messages and a nil error is a normal answer.
+	// Fetch returns at most one batch of each partition, of at most
+	// request.Max messages. It waits until there are request.Min messages in
+	// all or request.Wait has passed; no batches and a nil error is a normal
+	// answer. Batches beside an error are good.
 	Fetch(ctx context.Context, request FetchRequest) ([]Batch, error)
 	// Settle finishes deliveries and returns one error each, in order. It may
 	// fail: that only means another delivery. Receipts of an older session are
@@ -103,8 +104,8 @@ type Subscription interface {
 
 // FetchRequest bounds one Fetch.
 type FetchRequest struct {
-	Max    int           // most messages, over all batches
-	Min    int           // return as soon as there are this many
+	Max    int           // most messages of each batch
+	Min    int           // return as soon as there are this many in all
 	Wait   time.Duration // longest wait for Min
 	Paused []Partition   // nothing of these: their queue is full here
 }

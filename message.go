@@ -95,3 +95,13 @@ type Delivery struct {
 	// before. It does not mean that a handler ever saw it.
 	Redelivered bool
 }
+
+// Size is how many bytes of the message a broker's limit counts: id, key,
+// headers and body.
+func (m *Message) Size() int {
+	n := len(m.ID) + len(m.Key) + len(m.Body)
+	for i := range m.Headers {
+		n += len(m.Headers[i].Name) + len(m.Headers[i].Value)
+	}
+	return n
+}

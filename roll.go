@@ -122,3 +122,20 @@ func (r *Roll) Gaps(yield func(first, last uint64) bool) {
 		}
 	}
 }
+
+// Holds reports whether no number from first to last is New. An empty range is
+// held.
+func (r *Roll) Holds(first, last uint64) bool {
+	if first > last {
+		return true
+	}
+	if r.set.High() < last {
+		return false
+	}
+	for g := range r.set.Gaps() {
+		if g.First <= last && g.Last >= first {
+			return false
+		}
+	}
+	return true
+}

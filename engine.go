@@ -1,0 +1,319 @@
+package rollcall
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Consumer takes the messages of a source through a handler into a store, so
+// that each takes effect once. Make it with NewConsumer or NewBatchConsumer.
+type Consumer[X any] struct {
+	group        string
+	source       Source
+	store        Store[X]
+	handler      Handler[X]
+	batchHandler BatchHandler[X]
+	config       ConsumerConfig
+}
+
+// NewConsumer makes a consumer whose handler sees one message at a time.
+// Nothing happens before Run; a configuration that cannot work is Run's error.
+func NewConsumer[X any](group string, source Source, store Store[X], handler Handler[X], config ConsumerConfig) *Consumer[X] {
+	return &Consumer[X]{group: group, source: source, store: store, handler: handler, config: config.withDefaults()}
+}
+
+// NewBatchConsumer makes a consumer whose handler sees many messages at once.
+func NewBatchConsumer[X any](group string, source Source, store Store[X], handler BatchHandler[X], config ConsumerConfig) *Consumer[X] {
+	return &Consumer[X]{group: group, source: source, store: store, batchHandler: handler, config: config.withDefaults()}
+}
+
+// Run works until ctx ends, then drains: what is in hand is finished within
+// ConsumerConfig.Drain, nothing else is begun, partitions and tokens are given
+// back. It returns nil after a clean drain. Every process that runs the same
+// group takes its share.
+func (c *Consumer[X]) Run(ctx context.Context) error {
+	e, err := c.engine()
+	if err != nil {
+		return err
+	}
+	return e.run(ctx)
+}
+
+// RunUntilEmpty works until what lies in the source now is finished, by this
+// worker or others, messages set aside for a retry included, and drains.
+func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
+	m, ok := c.source.(Measurer)
+	if !ok {
+		return configError("source", c.source.Capabilities().Broker, "it cannot say how much it holds; use Run")
+	}
+	e, err := c.engine()
+	if err != nil {
+		return err
+	}
+	extents, err := m.Measure(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go e.watchEmpty(ctx, extents, cancel)
+	if err := e.run(ctx); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errEmpty) {
+		return cause
+	}
+	return nil
+}
+
+// errEmpty ends RunUntilEmpty.
+var errEmpty = errors.New("rollcall: everything is finished")
+
+func (c *Consumer[X]) engine() (*engine[X], error) {
+	if c.group == "" {
+		return nil, configError("group", `""`, "give the consumer group a name: it is the scope of all records")
+	}
+	if c.group == relayGroup {
+		return nil, configError("group", c.group, "the name is taken by relays; choose another")
+	}
+	if c.handler == nil && c.batchHandler == nil {
+		return nil, configError("handler", nil, "a consumer needs one")
+	}
+	can := c.source.Capabilities()
+	recorder, err := newRecorder(c.group, c.config.Dedup, can)
+	if err != nil {
+		return nil, err
+	}
+	if can.Late > c.config.Dedup.Window {
+		return nil, configError("dedup.window", c.config.Dedup.Window,
+			fmt.Sprintf("%s can bring a message again after %v; make the window at least that", can.Broker, can.Late))
+	}
+	var suffix [6]byte
+	_, _ = rand.Read(suffix[:])
+	return &engine[X]{
+		Consumer:   c,
+		can:        can,
+		recorder:   recorder,
+		worker:     c.config.Worker + "-" + hex.EncodeToString(suffix[:]),
+		partitions: make(map[Partition]*runner),
+	}, nil
+}
+
+// engine is one run of a Consumer: one worker.
+type engine[X any] struct {
+	*Consumer[X]
+	can      Capabilities
+	recorder *recorder
+	worker   string
+	work     context.Context // ends Drain after Run's context: work in hand lives by it
+
+	mu         sync.Mutex
+	own        Hold // the worker's own token
+	sub        Subscription
+	partitions map[Partition]*runner
+	stopping   bool
+	space      chan struct{} // a queue has room again
+}
+
+func (e *engine[X]) observe(event Event) { e.config.Observer.Observe(event) }
+
+func (e *engine[X]) subscription() Subscription {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sub
+}
+
+func (e *engine[X]) ownHold() Hold {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.own
+}
+
+// run is the life of a worker.
+func (e *engine[X]) run(ctx context.Context) error {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	e.work = work
+	e.space = make(chan struct{}, 1)
+	stopDrain := context.AfterFunc(ctx, func() {
+		time.AfterFunc(e.config.Drain, func() { cancel(errDrain) })
+	})
+	defer stopDrain()
+
+	if err := e.acquireOwn(ctx); err != nil {
+		return err
+	}
+	sub, err := e.source.Subscribe(ctx, SubscribeRequest{Group: e.group, Worker: e.worker, Token: e.ownHold().Token}, e)
+	if err != nil {
+		return errors.Join(err, e.releaseOwn())
+	}
+	e.mu.Lock()
+	e.sub = sub
+	e.mu.Unlock()
+
+	var beside sync.WaitGroup
+	beside.Go(func() { e.workAsides(ctx) })
+	beside.Go(func() { e.upkeep(ctx) })
+	failed := e.fetchLoop(ctx)
+	drained := e.drain(sub, &beside)
+	return errors.Join(failed, drained, e.releaseOwn())
+}
+
+// errDrain ends work that did not finish in time.
+var errDrain = errors.New("rollcall: drain deadline exceeded; what was in work is rolled back and comes again")
+
+func (e *engine[X]) acquireOwn(ctx context.Context) error {
+	got, err := e.store.Acquire(ctx, e.group, []Holder{{Worker: e.worker}})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.own = Hold{e.group, Holder{Worker: e.worker}, got[0].Token}
+	return nil
+}
+
+func (e *engine[X]) releaseOwn() error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.work), releaseTimeout)
+	defer cancel()
+	return e.store.Release(ctx, []Hold{e.ownHold()})
+}
+
+// releaseTimeout bounds giving back tokens at the end: not given back only
+// means that the next owner is a little more careful.
+const releaseTimeout = 5 * time.Second
+
+// fetchLoop hands batches to their partitions until ctx ends. The consumer
+// sets the pace: a partition whose queue is full is paused.
+func (e *engine[X]) fetchLoop(ctx context.Context) error {
+	request := FetchRequest{Max: e.config.Batch, Min: 1, Wait: time.Second}
+	for try := 0; ctx.Err() == nil; {
+		var all bool
+		if request.Paused, all = e.paused(); all {
+			select {
+			case <-e.space:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		batches, err := e.sub.Fetch(ctx, request)
+		// What was handed over is handed on, also beside an error.
+		n := 0
+		for i := range batches {
+			n += len(batches[i].Deliveries)
+			e.dispatch(&batches[i])
+		}
+		request.Min, request.Wait = 1, time.Second
+		if n > 0 {
+			request.Min, request.Wait = e.config.Batch, e.config.Linger
+		}
+		if err == nil {
+			try = 0
+			continue
+		}
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) {
+			return err
+		}
+		if ctx.Err() == nil {
+			_ = e.pause(ctx, "fetch", err, try) // the loop's own test ends it
+			try++
+		}
+	}
+	return nil
+}
+
+// drain ends the subscription, which revokes what is owned, and waits for the
+// rest of the work.
+func (e *engine[X]) drain(sub Subscription, beside *sync.WaitGroup) error {
+	e.mu.Lock()
+	e.stopping = true
+	var shared []*runner
+	for _, r := range e.partitions {
+		if !e.can.Exclusive {
+			shared = append(shared, r)
+		}
+	}
+	e.mu.Unlock()
+	for _, r := range shared {
+		r.stop()
+	}
+	for _, r := range shared { // receipts are good until Close
+		select {
+		case <-r.done:
+		case <-e.work.Done():
+		}
+	}
+	err := sub.Close(e.work)
+	if e.work.Err() == nil {
+		err = errors.Join(err, e.waitBeside(beside))
+	}
+	if errors.Is(context.Cause(e.work), errDrain) {
+		return errDrain
+	}
+	return err
+}
+
+func (e *engine[X]) waitBeside(beside *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() {
+		beside.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-e.work.Done():
+		return context.Cause(e.work)
+	}
+}
+
+// watchEmpty ends the run when all that was measured is finished.
+func (e *engine[X]) watchEmpty(ctx context.Context, extents []Extent, end context.CancelCauseFunc) {
+	for {
+		done, err := e.finished(ctx, extents)
+		if done {
+			end(errEmpty)
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			e.observe(Paused{"until-empty", err, emptyPoll})
+		}
+		if e.config.Clock.Sleep(ctx, emptyPoll) != nil {
+			return
+		}
+	}
+}
+
+const emptyPoll = 50 * time.Millisecond
+
+// finished: every position of the extents is in its roll, and nothing waits.
+func (e *engine[X]) finished(ctx context.Context, extents []Extent) (bool, error) {
+	var scopes []Scope
+	for _, x := range extents {
+		scopes = append(scopes, PartitionScope(x.Partition, x.Incarnation))
+	}
+	rows, err := e.store.Rolls(ctx, e.group, scopes)
+	if err != nil {
+		return false, err
+	}
+	for i, row := range rows {
+		r, err := OpenRoll(row)
+		if err != nil {
+			return false, err
+		}
+		if !r.Holds(uint64(extents[i].First)+1, uint64(extents[i].End)) {
+			return false, nil
+		}
+	}
+	rest, err := e.store.Asides().List(ctx, e.group, AsideFilter{States: []AsideState{AsideWaiting}, Max: 1000})
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(rest, func(a Aside) bool { return !a.Early }), nil
+}

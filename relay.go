@@ -1,0 +1,206 @@
+package rollcall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rollcall-mq/rollcall/internal/backoff"
+	"github.com/rollcall-mq/rollcall/internal/failpoint"
+)
+
+// RelayConfig is the settings of a Relay. The zero value is safe.
+type RelayConfig struct {
+	// Batch is the most rows sent at once. Default: 500.
+	Batch int
+	// Clock is where time comes from. Default: the system's.
+	Clock Clock
+	// Name is the scope of the relay's token: relays of one outbox have one
+	// name. Default: "relay".
+	Name string
+	// Observer is told what happens. Default: nobody.
+	Observer Observer
+	// Poll is how often an empty outbox is looked at. Default: 50 ms.
+	Poll time.Duration
+	// Standby is how long a relay that was fenced waits before it takes over
+	// again. Default: 5 s.
+	Standby time.Duration
+}
+
+// Relay pumps an outbox to a broker. The stamp is in the row before the first
+// send, so that a relay that dies and one that takes over send the same
+// number, which is absorbed. Rows leave in the order of their ids. Several
+// relays are safe: the store's token lets one at a time write.
+type Relay[X any] struct {
+	store  Store[X]
+	sender Sender
+	config RelayConfig
+	life   Life
+	stamps map[string]*stamper
+}
+
+// NewRelay makes a relay with a new life.
+func NewRelay[X any](store Store[X], sender Sender, config RelayConfig) *Relay[X] {
+	config.Batch = orDefault(config.Batch, 500)
+	config.Poll = orDefault(config.Poll, 50*time.Millisecond)
+	config.Standby = orDefault(config.Standby, 5*time.Second)
+	if config.Clock == nil {
+		config.Clock = systemClock{}
+	}
+	if config.Observer == nil {
+		config.Observer = nobody{}
+	}
+	if config.Name == "" {
+		config.Name = "relay"
+	}
+	return &Relay[X]{store: store, sender: sender, config: config, life: NewLife(), stamps: make(map[string]*stamper)}
+}
+
+// Run pumps until ctx ends. Errors of the environment are waited out.
+func (r *Relay[X]) Run(ctx context.Context) error {
+	return r.loop(ctx, false)
+}
+
+// Drain pumps until the outbox is empty.
+func (r *Relay[X]) Drain(ctx context.Context) error {
+	return r.loop(ctx, true)
+}
+
+func (r *Relay[X]) loop(ctx context.Context, untilEmpty bool) error {
+	var hold Hold
+	for try := 0; ctx.Err() == nil; {
+		sent, err := 0, error(nil)
+		if hold.Token == 0 {
+			hold, err = r.acquire(ctx)
+		}
+		if err == nil {
+			sent, err = r.pump(ctx, hold)
+		}
+		switch {
+		case errors.Is(err, ErrFenced):
+			hold = Hold{}
+			r.config.Observer.Observe(Fenced{Err: err})
+			_ = r.config.Clock.Sleep(ctx, r.config.Standby)
+		case err != nil && ctx.Err() == nil:
+			d := backoff.Delay(try, 20*time.Millisecond, 5*time.Second)
+			try++
+			r.config.Observer.Observe(Paused{"relay", err, d})
+			_ = r.config.Clock.Sleep(ctx, d)
+		case sent > 0:
+			try = 0
+		case untilEmpty:
+			return r.store.Release(ctx, []Hold{hold})
+		default:
+			_ = r.config.Clock.Sleep(ctx, r.config.Poll)
+		}
+	}
+	if untilEmpty {
+		return context.Cause(ctx)
+	}
+	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	return r.store.Release(rctx, []Hold{hold})
+}
+
+// relayGroup is the group of relay tokens: no consumer group may have this
+// name.
+const relayGroup = "rollcall/relay"
+
+func (r *Relay[X]) acquire(ctx context.Context) (Hold, error) {
+	holder := Holder{Worker: r.config.Name}
+	got, err := r.store.Acquire(ctx, relayGroup, []Holder{holder})
+	if err != nil {
+		return Hold{}, err
+	}
+	return Hold{relayGroup, holder, got[0].Token}, nil
+}
+
+// pump sends the oldest rows and removes what is stored.
+func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
+	rows, err := r.store.Outbox().Pending(ctx, r.config.Batch)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	fresh, err := r.stampRows(ctx, rows)
+	if err != nil {
+		return 0, err
+	}
+	if len(fresh) > 0 {
+		// A Stamp in doubt leaves numbers that may be in rows: this life gives
+		// them out no more.
+		if err := r.store.Outbox().Stamp(ctx, hold, fresh); err != nil {
+			r.life, r.stamps = NewLife(), make(map[string]*stamper)
+			return 0, err
+		}
+	}
+	if err := failpoint.Hit(ctx, "relay-stamped", len(rows)); err != nil {
+		return 0, err
+	}
+	finished, err := r.send(ctx, rows)
+	if ferr := failpoint.Hit(ctx, "relay-sent", len(rows)); ferr != nil {
+		return 0, ferr
+	}
+	if len(finished) > 0 {
+		if rerr := r.store.Outbox().Remove(ctx, hold, finished); rerr != nil {
+			return 0, rerr
+		}
+	}
+	return len(finished), err
+}
+
+// stampRows numbers the rows that have no stamp yet.
+func (r *Relay[X]) stampRows(ctx context.Context, rows []OutboxRow) ([]OutboxRow, error) {
+	now := r.config.Clock.Now()
+	var fresh []OutboxRow
+	for i := range rows {
+		m := &rows[i].Message
+		if !m.Stamp.IsZero() {
+			continue
+		}
+		s := r.stamps[m.Destination]
+		if s == nil {
+			lanes, err := r.sender.Lanes(ctx, m.Destination)
+			if err != nil {
+				return nil, fmt.Errorf("outbox row %d: %w", rows[i].ID, err)
+			}
+			s = newStamper(r.life, m.Destination, lanes)
+			r.stamps[m.Destination] = s
+		}
+		s.stamp(m, now)
+		fresh = append(fresh, rows[i])
+	}
+	return fresh, nil
+}
+
+// send publishes runs of rows of one destination, in order, and returns those
+// that are finished: Stored, or Refused with the reason. It stops behind a run
+// that has an Unknown, which is sent again before anything later.
+func (r *Relay[X]) send(ctx context.Context, rows []OutboxRow) (finished []OutboxRow, err error) {
+	for first := 0; first < len(rows); {
+		last := first
+		var messages []Message
+		for last < len(rows) && rows[last].Message.Destination == rows[first].Message.Destination {
+			messages = append(messages, rows[last].Message)
+			last++
+		}
+		results := r.sender.Publish(ctx, rows[first].Message.Destination, messages)
+		for i, result := range results {
+			row := rows[first+i]
+			switch result.Fate {
+			case Stored:
+				finished = append(finished, row)
+			case Refused:
+				row.Refusal = result.Err.Error()
+				finished = append(finished, row)
+			default:
+				err = fmt.Errorf("outbox row %d: %w: %w", row.ID, ErrInDoubt, orUnknown(result.Err))
+			}
+		}
+		if err != nil {
+			return finished, err
+		}
+		first = last
+	}
+	return finished, nil
+}
