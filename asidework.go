@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rollcall-mq/rollcall/internal/failpoint"
 )
 
 // asidePoll is how often due rows are looked for.
@@ -147,6 +149,9 @@ func (e *engine[X]) turnRow(ctx context.Context, tx Tx[X], row *Aside, it *item,
 		return e.wakeEarly(ctx, tx, row, it)
 	}
 	if err := undo(ctx); err != nil {
+		return err
+	}
+	if err := failpoint.Hit(ctx, "aside-undone", 1); err != nil {
 		return err
 	}
 	change := AsideChange{State: state, Cause: it.cause, Attempts: it.spent(), Early: it.fate == fateEarly, OwnsKey: row.OwnsKey,

@@ -125,6 +125,9 @@ func (e *engine[X]) transact(ctx context.Context, w *work) (counts Counts, err e
 	if !w.anythingNew() {
 		return Counts{}, nil
 	}
+	if err := failpoint.Hit(ctx, "begin", len(w.items)); err != nil {
+		return Counts{}, err
+	}
 	tx, err := e.store.Begin(ctx)
 	if err != nil {
 		return Counts{}, err
@@ -168,8 +171,11 @@ func (e *engine[X]) claimKeys(ctx context.Context, tx Tx[X], items []*item) erro
 		if !it.hasKey || it.fate != fateRun && it.fate != fateWaiting && it.fate != fateDead {
 			continue
 		}
-		if byKey[it.key] != nil {
+		if first := byKey[it.key]; first != nil {
 			it.fate = fateRepeated
+			if first.id() == it.id() {
+				it.fate = fateDropped // not the application sending twice
+			}
 			continue
 		}
 		byKey[it.key] = it
@@ -372,6 +378,9 @@ var errGone = errors.New("rollcall: the row is not waiting any more")
 // waiting to done before the effect and undoes that if the effect fails, so
 // that two workers, or two redrives, cannot both run it.
 func (e *engine[X]) transactRow(ctx context.Context, row *Aside, it *item) (counts Counts, err error) {
+	if err := failpoint.Hit(ctx, "aside-begin", 1); err != nil {
+		return Counts{}, err
+	}
 	tx, err := e.store.Begin(ctx)
 	if err != nil {
 		return Counts{}, err

@@ -142,6 +142,10 @@ func (e *engine[X]) run(ctx context.Context) error {
 	e.work = work
 	e.space = make(chan struct{}, 1)
 	stopDrain := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrAbort) {
+			cancel(ErrAbort)
+			return
+		}
 		time.AfterFunc(e.config.Drain, func() { cancel(errDrain) })
 	})
 	defer stopDrain()
@@ -253,8 +257,8 @@ func (e *engine[X]) drain(sub Subscription, beside *sync.WaitGroup) error {
 	if e.work.Err() == nil {
 		err = errors.Join(err, e.waitBeside(beside))
 	}
-	if errors.Is(context.Cause(e.work), errDrain) {
-		return errDrain
+	if e.work.Err() != nil {
+		return context.Cause(e.work)
 	}
 	return err
 }

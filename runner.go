@@ -115,7 +115,6 @@ func (e *engine[X]) startRunner(a Assignment, hold Hold, roll *Roll, suspects in
 	e.mu.Unlock()
 	if old != nil {
 		old.stop()
-		old.abort()
 	}
 	go e.runPartition(ctx, r, cache, suspects)
 	return r
@@ -159,7 +158,6 @@ func (e *engine[X]) Lost(partitions []Partition) {
 	for _, p := range partitions {
 		if r := e.takeRunner(p); r != nil {
 			r.stop()
-			r.abort()
 		}
 	}
 	e.observe(Owned{partitions, false})

@@ -330,3 +330,38 @@ func (b *Broker) rebalance(g *group) {
 	}
 	wait.Wait()
 }
+
+// Settled reports whether the group has settled all
+// messages that are stored: what the broker knows of its progress.
+func (b *Broker) Settled(groupName, dest string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.groups[keyOf(groupName, dest)]
+	if g == nil {
+		return false
+	}
+	for n, records := range b.destination(dest).partitions {
+		gp := g.part(rollcall.Partition{Destination: dest, Number: int32(n)})
+		for offset, r := range records {
+			if !r.marker && !gp.acked[int64(offset)] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Messages are all that is stored in a destination, partition by partition.
+func (b *Broker) Messages(dest string) []rollcall.Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []rollcall.Message
+	for _, records := range b.destination(dest).partitions {
+		for _, r := range records {
+			if !r.marker {
+				out = append(out, r.message)
+			}
+		}
+	}
+	return out
+}

@@ -48,7 +48,9 @@ type Database struct {
 	locks    map[row]map[*session]bool // holder to exclusive
 	waiters  map[*session]bool
 	sequence int64
-	onCommit func() CommitFault
+
+	deadlocks int
+	onCommit  func() CommitFault
 }
 
 // CommitFault is what goes wrong with one COMMIT.
@@ -78,6 +80,13 @@ func (d *Database) OnCommit(f func() CommitFault) {
 	d.onCommit = f
 }
 
+// Deadlocks is how many there were.
+func (d *Database) Deadlocks() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.deadlocks
+}
+
 // session is one connection with its transaction.
 type session struct {
 	db     *Database
@@ -91,9 +100,10 @@ type session struct {
 }
 
 type undoEntry struct {
-	row   row
-	had   bool
-	value any
+	row    row
+	had    bool
+	value  any
+	locked bool // not a write: the lock was taken here
 }
 
 func (d *Database) begin() *session {
@@ -177,6 +187,9 @@ func (s *session) lock(ctx context.Context, r row, exclusive bool) error {
 			if s.db.locks[r] == nil {
 				s.db.locks[r] = make(map[*session]bool)
 			}
+			if _, had := s.db.locks[r][s]; !had {
+				s.undo = append(s.undo, undoEntry{row: r, locked: true})
+			}
 			s.db.locks[r][s] = exclusive || s.db.locks[r][s]
 			return nil
 		}
@@ -198,6 +211,7 @@ func (s *session) conflict(r row, exclusive bool) *session {
 func (s *session) waitFor(ctx context.Context, holder *session) error {
 	for h := holder; h != nil; h = h.waits {
 		if h == s {
+			s.db.deadlocks++
 			s.failed = ErrDeadlock
 			s.end()
 			return ErrDeadlock
@@ -235,14 +249,18 @@ func (s *session) write(r row, v any) {
 	s.writes[r] = v
 }
 
-// rollbackTo undoes the writes since a savepoint. Locks stay.
+// rollbackTo undoes the writes since a savepoint and releases the locks taken
+// since, as PostgreSQL does: whoever waits for them may go on.
 func (s *session) rollbackTo(mark int) {
 	for len(s.undo) > mark {
 		u := s.undo[len(s.undo)-1]
 		s.undo = s.undo[:len(s.undo)-1]
-		if u.had {
+		switch {
+		case u.locked:
+			s.db.unlock(u.row, s)
+		case u.had:
 			s.writes[u.row] = u.value
-		} else {
+		default:
 			delete(s.writes, u.row)
 		}
 	}
@@ -314,4 +332,11 @@ func (s *session) scan(table string, f func(key string, v any)) {
 			f(key, v)
 		}
 	}
+}
+
+// SetIdle changes Config.Idle for transactions that begin from now on.
+func (d *Database) SetIdle(idle time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.config.Idle = idle
 }

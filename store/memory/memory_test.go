@@ -1,0 +1,41 @@
+package memory_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/memory"
+	"github.com/rollcall-mq/rollcall/store/storetest"
+)
+
+func TestStore(t *testing.T) { storetest.Run(t, harness) }
+
+func harness(testing.TB) storetest.Storage[*memory.Tx] {
+	db := memory.NewDatabase(memory.Config{})
+	return storetest.Storage[*memory.Tx]{
+		Open:   func(testing.TB) rollcall.Store[*memory.Tx] { return memory.Open(db) },
+		Record: func(ctx context.Context, tx *memory.Tx, line string) error { return tx.Append(ctx, "ledger", line) },
+		Ledger: func(testing.TB) []string {
+			var out []string
+			for _, line := range db.All("ledger") {
+				out = append(out, line.(string))
+			}
+			return out
+		},
+		Writers:   true,
+		Deadlocks: db.Deadlocks,
+		LateCommit: func() {
+			used := false
+			db.OnCommit(func() memory.CommitFault {
+				if used {
+					return memory.CommitFault{}
+				}
+				used = true
+				return memory.CommitFault{Lost: true, Late: 50 * time.Millisecond}
+			})
+		},
+		ShortDeadline: func() { db.SetIdle(200 * time.Millisecond) },
+	}
+}

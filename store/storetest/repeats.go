@@ -1,0 +1,325 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/broker/memory"
+)
+
+func repeatCases[X any]() []Case[X] {
+	return []Case[X]{
+		{"create-row", createRow[X]},
+		{"batch-stamp", batchStamp[X]},
+		{"other-number", otherNumber[X]},
+		{"offset-holes", offsetHoles[X]},
+		{"fold-gap", foldGap[X]},
+		{"key-order", keyOrder[X]},
+		{"roll-order", rollOrder[X]},
+		{"parked-twice", parkedTwice[X]},
+		{"redelivered-whole", redeliveredWhole[X]},
+		{"no-identity", noIdentity[X]},
+		{"by-none", byNone[X]},
+		{"parallel", parallel[X]},
+	}
+}
+
+// rendezvous makes n callers wait for each other; where writers queue it would
+// wait for ever, so there it lets all through.
+func rendezvous[X any](w *world[X], n int) func() {
+	var arrived atomic.Int64
+	return func() {
+		if !w.storage.Writers {
+			return
+		}
+		arrived.Add(1)
+		for deadline := time.Now().Add(2 * time.Second); arrived.Load() < int64(n) && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// createRow: the first message of a new life lies twice in a queue; two
+// workers have one each, inside their transactions at the same time.
+func createRow[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	meet := rendezvous(w, 2)
+	m := w.stamped(1, "k")
+	o := options[X]{config: rollcall.ConsumerConfig{Batch: 1}, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
+		meet()
+		return w.record(ctx, tx, m)
+	}}
+	w.start(o)
+	w.start(o)
+	w.send(m, m)
+	w.waitLines(1)
+	w.waitIdle()
+	w.expect(line(m))
+	if c := w.tally().Counts; c.Applied != 1 {
+		t.Fatalf("books %+v, want one applied", c)
+	}
+}
+
+// batchStamp: both copies of one stamp lie in one batch.
+func batchStamp[X any](t *testing.T, h Harness[X]) {
+	eachShape(t, func(t *testing.T, shape memory.Shape) {
+		w := newWorld(t, h, shape)
+		m := w.stamped(1, "k")
+		w.send(m, m, w.stamped(2, "k"), m)
+		w.start(options[X]{})
+		w.waitLines(2)
+		w.waitIdle()
+		w.expect(line(m), line(w.stamped(2, "k")))
+	})
+}
+
+// otherNumber: a sender's repeat at another offset has no effect, and its
+// offset still enters the position roll: the floor reaches the end.
+func otherNumber[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	m := w.stamped(1, "k")
+	w.send(m)
+	w.start(options[X]{})
+	w.waitLines(1)
+	w.send(m, w.stamped(2, "k"), m)
+	w.waitLines(2)
+	w.waitIdle()
+	wait(t, "the floor to reach the end of the partition", func() bool { return w.floor() == 4 })
+	w.expect(line(m), line(w.stamped(2, "k")))
+	if c := w.tally().Counts; c.Copies != 2 || c.Applied != 2 {
+		t.Fatalf("books %+v, want 2 applied and 2 copies", c)
+	}
+}
+
+// offsetHoles: markers are never delivered, and the floor passes them.
+func offsetHoles[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	w.broker.Marker(destination, 0)
+	w.send(w.stamped(1, "k"))
+	w.broker.Marker(destination, 0)
+	w.broker.Marker(destination, 0)
+	w.send(w.stamped(2, "k"))
+	w.broker.Marker(destination, 0)
+	w.start(options[X]{})
+	w.waitLines(2)
+	wait(t, "the floor to pass the markers", func() bool { return w.floor() == 6 })
+}
+
+// foldGap: numbers 1 and 3 of a life are done and the sender is gone; number 2
+// arrives late and is New.
+func foldGap[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	w.send(w.stamped(1, "k"), w.stamped(3, "k"))
+	w.start(options[X]{}).world.waitLines(2)
+	w.waitIdle()
+	if _, err := w.storage.Open(t).Upkeep().Sweep(context.Background(), group, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	w.send(w.stamped(2, "k"))
+	w.waitLines(3)
+	w.waitIdle()
+	w.expect(line(w.stamped(1, "k")), line(w.stamped(3, "k")), line(w.stamped(2, "k")))
+}
+
+// keyOrder: two workers claim the same keys in opposite order of arrival, and
+// the server never meets a deadlock.
+func keyOrder[X any](t *testing.T, h Harness[X]) {
+	byKey := rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByKey}, Key: []string{"payload.k"}}
+	opposite(t, h, byKey, func(w *world[X], n int) rollcall.Message {
+		m := w.stamped(n, "")
+		m.Body = fmt.Appendf(nil, `{"k":"key-%d"}`, n)
+		return m
+	})
+}
+
+// rollOrder: the same for rolls: many lives in opposite order.
+func rollOrder[X any](t *testing.T, h Harness[X]) {
+	lives := make([]rollcall.Life, 200)
+	for i := range lives {
+		lives[i] = rollcall.NewLife()
+	}
+	byStamp := rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByStamp}}
+	opposite(t, h, byStamp, func(w *world[X], n int) rollcall.Message {
+		m := w.stamped(1, "")
+		m.Stamp.Life = lives[n]
+		m.Body = fmt.Appendf(nil, `{"n":%d}`, n)
+		return m
+	})
+}
+
+// opposite gives each of two workers, again and again, a batch of the same
+// messages, one in order and one in the opposite order.
+func opposite[X any](t *testing.T, h Harness[X], dedup rollcall.DedupConfig, make func(w *world[X], n int) rollcall.Message) {
+	w := newWorld(t, h, memory.Shared)
+	const rounds, size = 20, 8
+	o := options[X]{config: rollcall.ConsumerConfig{Batch: size, Dedup: dedup}}
+	w.start(o)
+	w.start(o)
+	var want []string
+	for r := range rounds {
+		var batch []rollcall.Message
+		for i := range size {
+			batch = append(batch, make(w, r*size+i))
+			want = append(want, line(batch[i]))
+		}
+		back := slices.Clone(batch)
+		slices.Reverse(back)
+		w.send(append(batch, back...)...)
+		w.waitLines(len(want))
+	}
+	w.waitIdle()
+	w.expect(want...)
+	if w.storage.Deadlocks != nil && w.storage.Deadlocks() > 0 {
+		t.Fatalf("%d deadlocks at the server: locks were not taken in sorted order", w.storage.Deadlocks())
+	}
+}
+
+// parkedTwice: the roll outgrows its size, an old region is Unknown, and a
+// late message of it is parked: once, however often it is delivered, and it
+// neither runs nor vanishes. Redriven it takes effect once.
+func parkedTwice[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	o := options[X]{config: rollcall.ConsumerConfig{RollSize: 40, Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByStamp}}}}
+	w.start(o)
+	const odd = 60
+	for i := 1; i <= odd; i++ {
+		w.send(w.stamped(2*i+1, ""))
+	}
+	w.waitLines(odd)
+	if w.count(func(e rollcall.Event) bool { _, is := e.(rollcall.RollOverflow); return is }) == 0 {
+		t.Fatal("no alarm though the roll outgrew its size")
+	}
+	late := w.stamped(4, "")
+	for range 3 {
+		w.send(late)
+		w.waitIdle()
+	}
+	w.redeliver()
+	parked := w.asides(rollcall.AsideParked)
+	mine := slices.DeleteFunc(slices.Clone(parked), func(a rollcall.Aside) bool { return a.Message.Stamp.Sequence != 4 })
+	if len(mine) != 1 {
+		t.Fatalf("message 4 has %d parked rows, want 1", len(mine))
+	}
+	if n := len(w.storage.Ledger(t)); n != odd {
+		t.Fatalf("%d effects, want %d: an Unknown number ran", n, odd)
+	}
+	for range 2 {
+		if _, err := rollcall.Redrive(context.Background(), w.storage.Open(t), group, mine, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		w.waitLines(odd + 1)
+		w.redeliver()
+	}
+	if n := len(w.storage.Ledger(t)); n != odd+1 {
+		t.Fatalf("%d effects, want %d", n, odd+1)
+	}
+}
+
+// redeliveredWhole: a broker that lost all its offsets brings everything
+// again; nothing takes effect twice, the books do not change.
+func redeliveredWhole[X any](t *testing.T, h Harness[X]) {
+	strategies := map[string][]rollcall.Strategy{"auto": nil, "stamp": {rollcall.ByStamp}, "key": {rollcall.ByKey}}
+	eachShape(t, func(t *testing.T, shape memory.Shape) {
+		for name, by := range strategies {
+			w := newWorld(t, h, shape)
+			lines := backlog(w, 20)
+			w.start(options[X]{config: rollcall.ConsumerConfig{Batch: 7, Dedup: rollcall.DedupConfig{By: by}}})
+			w.waitLines(len(lines))
+			w.waitIdle()
+			before := w.tally()
+			w.redeliver()
+			w.expect(lines...)
+			if after := w.tally(); after != before {
+				t.Fatalf("%s: the books changed from %+v to %+v", name, before, after)
+			}
+			w.workers[0].stop()
+		}
+	})
+}
+
+// noIdentity: what carries nothing to record goes aside and says so; it is
+// neither run without protection nor taken for a repeat of another one.
+func noIdentity[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	bare := rollcall.Message{Body: []byte(`{"a":1}`)}
+	other := rollcall.Message{Body: []byte(`{"a":2}`)}
+	empty := rollcall.Message{Body: []byte(`{"k":""}`)}
+	good := w.stamped(1, "")
+	good.Body = []byte(`{"k":"x"}`)
+	w.send(bare, other, bare, empty, good)
+	w.start(options[X]{config: rollcall.ConsumerConfig{Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByKey}, Key: []string{"payload.k"}}}})
+	w.waitLines(1)
+	w.waitIdle()
+	w.expect(line(good))
+	dead := w.asides(rollcall.AsideDead)
+	if len(dead) != 3 {
+		t.Fatalf("%d rows dead, want 3 (two without key, one with an empty one)", len(dead))
+	}
+	for _, a := range dead {
+		if !contains(a.Cause, "no identity") || !contains(a.Cause, "payload.k") {
+			t.Errorf("cause %q does not say which setting is missing what", a.Cause)
+		}
+	}
+}
+
+// byNone records nothing: a redelivery is another effect, as promised by the
+// name. What fails still goes aside once.
+func byNone[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	w.send(w.stamped(1, "k"))
+	w.start(options[X]{config: rollcall.ConsumerConfig{Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByNone}}}})
+	w.waitLines(1)
+	w.waitIdle()
+	w.broker.Redeliver(group)
+	w.waitLines(2)
+}
+
+// parallel: several transactions of one partition side by side, dealt by key:
+// each message once, in order per key, also copies under another Key.
+func parallel[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	var mu sync.Mutex
+	var failed bool
+	w.start(options[X]{config: rollcall.ConsumerConfig{Parallel: 4, Batch: 50}, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
+		mu.Lock()
+		first := !failed
+		failed = true
+		mu.Unlock()
+		if first {
+			return errors.New("the first one fails")
+		}
+		return w.record(ctx, tx, m)
+	}})
+	var want []string
+	for i := 1; i <= 200; i++ {
+		m := w.stamped(i, fmt.Sprintf("k%d", i%7))
+		w.send(m)
+		want = append(want, line(m))
+		if i%10 == 0 {
+			m.Key = "another"
+			w.send(m)
+		}
+	}
+	w.waitLines(len(want))
+	w.waitIdle()
+	w.expect(want...)
+	last := make(map[string]int)
+	for _, l := range w.storage.Ledger(t) {
+		var key string
+		var n int
+		if _, err := fmt.Sscanf(l, `%s {"n":%d}`, &key, &n); err != nil {
+			t.Fatal(err)
+		}
+		if n < last[key] {
+			t.Fatalf("%s: %d after %d: order per key is lost", key, n, last[key])
+		}
+		last[key] = n
+	}
+}
