@@ -59,7 +59,7 @@ func backlog[X any](w *world[X], n int) (lines []string) {
 }
 
 // crashBetweenSteps kills a worker at each step with messages in work; another
-// process, started before, takes over. Every message takes effect once.
+// process takes over. Every message takes effect once.
 func crashBetweenSteps[X any](t *testing.T, h Harness[X]) {
 	by := map[string]rollcall.DedupConfig{
 		"auto":  {},
@@ -92,16 +92,10 @@ func crashAt[X any](t *testing.T, h Harness[X], shape memory.Shape, dedup rollca
 		}
 		return nil
 	}})
-	other := w.start(options[X]{config: config})
-	if shape != memory.Shared {
-		other.stop() // the partition is the victim's; another process comes later
-	}
 	lines := backlog(w, 30)
 	wait(t, "the kill at step "+step, func() bool { return bitten.Load() > 0 })
 	t.Logf("killed at %s with %d messages in work", step, bitten.Load())
-	if shape != memory.Shared {
-		w.start(options[X]{config: config})
-	}
+	w.start(options[X]{config: config})
 	w.waitLines(len(lines))
 	w.waitIdle()
 	w.expect(lines...)
