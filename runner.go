@@ -116,6 +116,7 @@ func (e *engine[X]) startRunner(a Assignment, hold Hold, roll *Roll, suspects in
 	if old != nil {
 		old.stop()
 	}
+	e.roomAgain()
 	go e.runPartition(ctx, r, cache, suspects)
 	return r
 }
@@ -168,6 +169,7 @@ func (e *engine[X]) takeRunner(p Partition) *runner {
 	defer e.mu.Unlock()
 	r := e.partitions[p]
 	delete(e.partitions, p)
+	e.roomAgain()
 	return r
 }
 
@@ -230,6 +232,8 @@ func (e *engine[X]) runPartition(ctx context.Context, r *runner, cache *rollCach
 	}
 }
 
+// roomAgain makes the fetch loop look again which partitions are paused: a
+// queue has room, or a partition came or went.
 func (e *engine[X]) roomAgain() {
 	select {
 	case e.space <- struct{}{}:

@@ -136,10 +136,10 @@ func (m *Subscription) assign(coming []rollcall.Assignment) {
 func (m *Subscription) Fetch(ctx context.Context, request rollcall.FetchRequest) ([]rollcall.Batch, error) {
 	b := m.broker
 	wake := func() { b.mu.Lock(); b.changed.Broadcast(); b.mu.Unlock() }
+	deadline := time.Now().Add(request.Wait) // before the timer starts, so that it has passed when that fires
 	timer := time.AfterFunc(request.Wait, wake)
 	defer timer.Stop()
 	defer context.AfterFunc(ctx, wake)()
-	deadline := time.Now().Add(request.Wait)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
@@ -342,6 +342,17 @@ func (b *Broker) Members(groupName, dest string) []*Subscription {
 		return slices.Clone(g.members)
 	}
 	return nil
+}
+
+// String is what the member holds, for failing tests.
+func (m *Subscription) String() string {
+	m.broker.mu.Lock()
+	defer m.broker.mu.Unlock()
+	s := m.worker
+	for p, a := range m.assigned {
+		s += fmt.Sprintf(" [%s/%d token %d next %d]", p.Destination, p.Number, a.token, a.next)
+	}
+	return s
 }
 
 // Worker is the name under which the member subscribed.

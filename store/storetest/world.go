@@ -18,7 +18,7 @@ import (
 const (
 	group       = "g"
 	destination = "orders"
-	patience    = 5 * time.Second // how long anything may take before the case fails
+	patience    = 20 * time.Second // how long anything may take before the case fails
 )
 
 // world is one case: a storage, a broker, workers.
@@ -37,6 +37,9 @@ type world[X any] struct {
 func newWorld[X any](t testing.TB, h Harness[X], shape memory.Shape) *world[X] {
 	w := &world[X]{t: t, storage: h(t), broker: memory.New(memory.Config{Shape: shape, Partitions: 1}), life: rollcall.NewLife()}
 	t.Cleanup(func() {
+		if t.Failed() {
+			w.explain()
+		}
 		for _, g := range w.gates {
 			g.release()
 		}
@@ -386,4 +389,16 @@ func (w *world[X]) expireAll() {
 		go m.Expire()
 	}
 	wait(w.t, "the broker to take everything back", func() bool { return len(w.broker.Members(group, destination)) == 0 })
+}
+
+// explain logs what happened last, when a case has failed.
+func (w *world[X]) explain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events[max(0, len(w.events)-15):] {
+		w.t.Logf("%T %+v", e, e)
+	}
+	for _, m := range w.broker.Members(group, destination) {
+		w.t.Logf("member %s", m)
+	}
 }
