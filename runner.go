@@ -217,6 +217,8 @@ func (e *engine[X]) runPartition(ctx context.Context, r *runner, cache *rollCach
 		select {
 		case <-r.quit:
 			return
+		case <-ctx.Done():
+			return
 		case b := <-r.queue:
 			e.roomAgain()
 			hold := r.current()

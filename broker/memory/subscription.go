@@ -70,6 +70,7 @@ type Subscription struct {
 	session  uint64         // of shared partitions
 	assigned map[rollcall.Partition]*assignment
 	gone     bool
+	damaged  error
 	stopped  bool // the machine is suspended: see Stop
 }
 
@@ -126,10 +127,19 @@ func (m *Subscription) assign(coming []rollcall.Assignment) {
 		if at := starts[i].Position; !at.IsZero() && at.Incarnation != a.Incarnation {
 			continue // a position of another incarnation is refused, never reinterpreted
 		}
+		if end := m.end(a.Partition); starts[i].Position.Offset > end {
+			m.damaged = fmt.Errorf("%w: %v is to start at offset %d and ends at %d: messages are gone", rollcall.ErrDamaged, a.Partition, starts[i].Position.Offset, end)
+			continue
+		}
 		m.group.sessions++
 		m.assigned[a.Partition] = &assignment{a.Incarnation, starts[i].Token, m.group.sessions, starts[i].Position.Offset}
 	}
 	m.broker.changed.Broadcast()
+}
+
+// end is the offset after the last; the caller holds the lock.
+func (m *Subscription) end(p rollcall.Partition) int64 {
+	return int64(len(m.broker.destination(m.group.destination).partitions[p.Number]))
 }
 
 // Fetch implements rollcall.Subscription.
@@ -145,6 +155,9 @@ func (m *Subscription) Fetch(ctx context.Context, request rollcall.FetchRequest)
 	for {
 		if m.gone {
 			return nil, rollcall.ErrClosed
+		}
+		if m.damaged != nil {
+			return nil, m.damaged
 		}
 		late := ctx.Err() != nil || !time.Now().Before(deadline)
 		if !m.stopped && (late || m.available(request) >= max(1, request.Min)) {

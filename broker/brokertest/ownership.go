@@ -1,0 +1,153 @@
+package brokertest
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/rollcall-mq/rollcall"
+)
+
+func ownershipCases() []Case {
+	return []Case{
+		{"ownership-shared-out", one(ownershipSharedOut)},
+		{"ownership-blocks", one(ownershipBlocks)},
+		{"ownership-token-of-the-fetch", one(ownershipToken)},
+		{"competing", one(competing)},
+		{"recreated", one(recreated)},
+	}
+}
+
+// ownershipSharedOut: every partition has one owner at a time; members get
+// their share as they come, and what they leave goes to the others.
+func ownershipSharedOut(t *testing.T, b Broker) {
+	if !b.Source(t, destination).Capabilities().Exclusive {
+		return // see competing
+	}
+	if _, err := b.Sender(t).Lanes(context.Background(), destination); err != nil {
+		t.Fatal(err)
+	}
+	first := join(t, b, "w1", nil)
+	wait(t, "the first member to own all", func() bool { return first.owns() == b.Partitions })
+	second := join(t, b, "w2", nil)
+	half := b.Partitions / 2
+	wait(t, "both to have a half", func() bool { return first.owns() == b.Partitions-half && second.owns() == half })
+	first.mu.Lock()
+	for p := range second.owned {
+		if _, both := first.owned[p]; both {
+			t.Errorf("partition %v has two owners", p)
+		}
+		if !slices.Contains(first.revoked, p) {
+			t.Errorf("partition %v moved without being revoked", p)
+		}
+	}
+	first.mu.Unlock()
+	first.close()
+	wait(t, "the second to own all", func() bool { return second.owns() == b.Partitions })
+}
+
+// ownershipBlocks: a partition moves only when Revoked has returned, and
+// Revoked needs no Fetch to return.
+func ownershipBlocks(t *testing.T, b Broker) {
+	if !b.Source(t, destination).Capabilities().Exclusive {
+		return
+	}
+	if _, err := b.Sender(t).Lanes(context.Background(), destination); err != nil {
+		t.Fatal(err)
+	}
+	first := join(t, b, "w1", nil)
+	wait(t, "the first member to own all", func() bool { return first.owns() == b.Partitions })
+	gate := make(chan struct{})
+	first.mu.Lock()
+	first.draining = gate
+	first.mu.Unlock()
+	joined := make(chan *member)
+	go func() { joined <- join(t, b, "w2", nil) }()
+	wait(t, "the first member to be asked to let go", func() bool {
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		return len(first.revoked) > 0
+	})
+	select {
+	case m := <-joined:
+		if n := m.owns(); n > 0 && b.Partitions-first.owns() < n {
+			t.Fatalf("%d partitions moved while Revoked was at work", n)
+		}
+		close(gate)
+		wait(t, "the second member to get its half", func() bool { return m.owns() == b.Partitions/2 })
+	default:
+		close(gate)
+		m := <-joined
+		wait(t, "the second member to get its half", func() bool { return m.owns() == b.Partitions/2 })
+	}
+}
+
+// ownershipToken: a batch carries the token of the assignment under which it
+// was fetched.
+func ownershipToken(t *testing.T, b Broker) {
+	publish(t, b.Sender(t), newStamper().message(0, "", "one"))
+	m := join(t, b, "w", func(rollcall.Assignment) rollcall.Start { return rollcall.Start{Token: 4711} })
+	want := rollcall.Token(4711)
+	if !b.Source(t, destination).Capabilities().Exclusive {
+		want = sharedToken
+	}
+	if batch := m.read(1)[0]; batch.Token != want {
+		t.Fatalf("the batch carries token %d, want %d", batch.Token, want)
+	}
+}
+
+// competing: members of shared partitions get different messages; what one
+// leaves unsettled comes to the other.
+func competing(t *testing.T, b Broker) {
+	if b.Source(t, destination).Capabilities().Exclusive {
+		return // see ownership-shared-out
+	}
+	s := newStamper()
+	var want []string
+	for i := range 20 {
+		publish(t, b.Sender(t), s.message(0, "", numbered(i)))
+		want = append(want, numbered(i))
+	}
+	first, second := join(t, b, "w1", nil), join(t, b, "w2", nil)
+	batches, err := first.sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 8, Min: 8, Wait: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := second.read(12)
+	got := append(bodies(batches), bodies(rest)...)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Fatalf("both together got %v", got)
+	}
+	first.close()
+	again := second.read(8)
+	if !slices.Equal(bodies(again), bodies(batches)) {
+		t.Fatalf("left unsettled: %v, came again: %v", bodies(batches), bodies(again))
+	}
+}
+
+// recreated: the same name, another incarnation; the member is given it anew.
+func recreated(t *testing.T, b Broker) {
+	if b.Recreate == nil || !b.Source(t, destination).Capabilities().Positions {
+		return // no positions that could be mistaken
+	}
+	s := newStamper()
+	publish(t, b.Sender(t), s.message(0, "", "before"))
+	m := join(t, b, "w", nil)
+	m.read(1)
+	p := rollcall.Partition{Destination: destination}
+	m.mu.Lock()
+	old := m.owned[p]
+	m.mu.Unlock()
+	b.Recreate(t, destination)
+	publish(t, b.Sender(t), s.message(0, "", "after"))
+	wait(t, "the member to be given the new incarnation", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		now, owned := m.owned[p]
+		return owned && now != old
+	})
+	if got := m.read(1); !slices.Equal(bodies(got), []string{"after"}) || got[0].Deliveries[0].Position.Incarnation == old {
+		t.Fatalf("got %v of incarnation %x", bodies(got), got[0].Deliveries[0].Position.Incarnation)
+	}
+}
