@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -75,8 +77,11 @@ func tooDeep(b []byte) int {
 // Get takes the value of a path. ok is false when there is no such member or
 // element.
 func (d Doc) Get(p Path) (v Value, ok bool) {
-	at := skipSpace(d.text, 0)
-	for _, s := range p.steps {
+	return d.walk(skipSpace(d.text, 0), p.steps)
+}
+
+func (d Doc) walk(at int, steps []step) (v Value, ok bool) {
+	for _, s := range steps {
 		switch d.text[at] {
 		case '{':
 			at = member(d.text, at, s.name)
@@ -92,25 +97,67 @@ func (d Doc) Get(p Path) (v Value, ok bool) {
 	return valueAt(d.text, at), true
 }
 
+// Found is the answer to one of many paths.
+type Found struct {
+	Value Value
+	OK    bool
+	at    int
+}
+
+// GetAll takes the values of many paths in one walk over the outermost object.
+// The answers go into out, one a path.
+func (d Doc) GetAll(paths []Path, out []Found) {
+	root := skipSpace(d.text, 0)
+	if d.text[root] != '{' || slices.ContainsFunc(paths, func(p Path) bool { return len(p.steps) == 0 }) {
+		for i, p := range paths {
+			out[i].Value, out[i].OK = d.Get(p)
+		}
+		return
+	}
+	for i := range paths {
+		out[i] = Found{at: -1}
+	}
+	eachMember(d.text, root, func(name string, at int) {
+		for i := range paths {
+			if sameName(name, paths[i].steps[0].name) {
+				out[i].at = at
+			}
+		}
+	})
+	for i := range paths {
+		if out[i].at >= 0 {
+			out[i].Value, out[i].OK = d.walk(out[i].at, paths[i].steps[1:])
+		}
+	}
+}
+
 // The functions below walk a text that Parse has found to be JSON: they do not
 // look for mistakes again.
 
-// member is where the value of the last member of that name begins, or -1.
-func member(s string, at int, name string) int {
-	found := -1
+// eachMember calls f with the quoted name of every member of an object and the
+// place where its value begins.
+func eachMember(s string, at int, f func(name string, at int)) {
 	at = skipSpace(s, at+1)
 	for s[at] != '}' {
 		end := skipString(s, at)
-		same := sameName(s[at:end], name)
+		name := s[at:end]
 		at = skipSpace(s, skipSpace(s, end)+1)
-		if same {
-			found = at
-		}
+		f(name, at)
 		at = skipSpace(s, skipValue(s, at))
 		if s[at] == ',' {
 			at = skipSpace(s, at+1)
 		}
 	}
+}
+
+// member is where the value of the last member of that name begins, or -1.
+func member(s string, at int, name string) int {
+	found := -1
+	eachMember(s, at, func(have string, at int) {
+		if sameName(have, name) {
+			found = at
+		}
+	})
 	return found
 }
 
@@ -135,19 +182,25 @@ func element(s string, at, index int) int {
 // sameName compares a quoted name with a plain one.
 func sameName(quoted, name string) bool {
 	inner := quoted[1 : len(quoted)-1]
-	for i := range len(inner) {
-		if inner[i] == '\\' {
-			return gjson.Parse(quoted).Str == name
-		}
+	if len(inner) == len(name) {
+		return inner == name && strings.IndexByte(inner, '\\') < 0 // with an escape it is shorter than it looks
 	}
-	return inner == name
+	return len(inner) > len(name) && strings.IndexByte(inner, '\\') >= 0 && unquote(quoted) == name
+}
+
+// unquote is a string without quotes and escapes.
+func unquote(quoted string) string {
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	return gjson.Parse(quoted).Str
 }
 
 func valueAt(s string, at int) Value {
 	raw := s[at:skipValue(s, at)]
 	switch raw[0] {
 	case '"':
-		return Value{Kind: String, Raw: raw, Text: gjson.Parse(raw).Str}
+		return Value{Kind: String, Raw: raw, Text: unquote(raw)}
 	case '{':
 		return Value{Kind: Object, Raw: raw, Text: raw}
 	case '[':

@@ -1,0 +1,120 @@
+package effect_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/effect"
+)
+
+func TestRefusedConfigurations(t *testing.T) {
+	s := open(t, ordersDDL,
+		"CREATE TABLE nocase (id TEXT COLLATE NOCASE PRIMARY KEY, n INTEGER)",
+		"CREATE TABLE partial (id TEXT, n INTEGER)", "CREATE UNIQUE INDEX pi ON partial (id) WHERE n > 0",
+		"CREATE TABLE two (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, n INTEGER, total REAL, must TEXT NOT NULL DEFAULT '', gen AS (n + 1))",
+		"CREATE TABLE strictly (id INTEGER PRIMARY KEY, must TEXT NOT NULL)")
+	key := []string{"id"}
+	idN := map[string]string{"id": "payload.id", "n": "payload.n"}
+	for name, c := range map[string]struct {
+		table effect.Table
+		text  string
+	}{
+		"no such table":     {effect.Table{Name: "order", Mode: effect.Set, Key: key, Columns: idN}, "near: orders"},
+		"injected table":    {effect.Table{Name: `orders"; DROP TABLE orders; --`, Mode: effect.Set, Key: key, Columns: idN}, "is not a name"},
+		"injected column":   {effect.Table{Name: "orders", Mode: effect.Insert, Columns: map[string]string{`note") VALUES (1); --`: "id"}}, "is not a name"},
+		"own tables":        {effect.Table{Name: "rollcall_keys", Mode: effect.Insert, Columns: idN}, "rollcall itself"},
+		"no such column":    {effect.Table{Name: "orders", Mode: effect.Insert, Columns: map[string]string{"orderid": "id"}}, "near: order_id"},
+		"bad source":        {effect.Table{Name: "orders", Mode: effect.Insert, Columns: map[string]string{"note": "body"}}, "is no source"},
+		"bad path":          {effect.Table{Name: "orders", Mode: effect.Insert, Columns: map[string]string{"order_id": "id", "note": "payload.a..b"}}, "a name is missing"},
+		"no columns":        {effect.Table{Name: "orders", Mode: effect.Insert}, "none"},
+		"no mode":           {effect.Table{Name: "two", Key: key, Columns: idN}, "use insert"},
+		"no key":            {effect.Table{Name: "two", Mode: effect.Upsert, Columns: idN}, "needs the columns that name the row"},
+		"key without index": {effect.Table{Name: "two", Mode: effect.Insert, Key: []string{"n"}, Columns: idN}, "no unique index on (n)"},
+		"key not a column":  {effect.Table{Name: "two", Mode: effect.Insert, Key: []string{"mail"}, Columns: idN}, "is not among columns"},
+		"key twice":         {effect.Table{Name: "two", Mode: effect.Insert, Key: []string{"id", "id"}, Columns: idN}, "twice"},
+		"nocase index":      {effect.Table{Name: "nocase", Mode: effect.Insert, Key: key, Columns: idN}, "does not compare binary"},
+		"partial index":     {effect.Table{Name: "partial", Mode: effect.Insert, Key: key, Columns: idN}, "partial"},
+		"second index":      {effect.Table{Name: "two", Mode: effect.Upsert, Key: key, Columns: idN}, "2 unique indexes"},
+		"decides wrongly":   {effect.Table{Name: "two", Mode: effect.Upsert, Key: key, Columns: idN, Decide: []string{"n"}}, "is not key"},
+		"update the key":    {effect.Table{Name: "two", Mode: effect.Set, Key: key, Columns: idN, Update: key}, "part of the key"},
+		"missing not null":  {effect.Table{Name: "strictly", Mode: effect.Set, Key: key, Columns: map[string]string{"id": "id"}}, `"must" is NOT NULL`},
+		"generated":         {effect.Table{Name: "two", Mode: effect.Insert, Columns: map[string]string{"gen": "id"}}, "generated"},
+		"version in text":   {effect.Table{Name: "two", Mode: effect.Versioned, Key: key, Columns: map[string]string{"id": "id", "mail": "key"}, Version: effect.Version{Column: "mail"}}, "whole number in an INTEGER column"},
+		"no version":        {effect.Table{Name: "two", Mode: effect.Versioned, Key: key, Columns: idN}, "version.column"},
+		"bad rule":          {effect.Table{Name: "two", Mode: effect.Versioned, Key: key, Columns: idN, Version: effect.Version{Column: "n", Rule: "older"}}, "use newer or next"},
+		"empty machine":     {effect.Table{Name: "two", Mode: effect.Transition, Key: key, Columns: idN, State: effect.State{Column: "n"}}, "allow is empty"},
+		"no first state":    {effect.Table{Name: "two", Mode: effect.Transition, Key: key, Columns: idN, State: effect.State{Column: "n", Allow: map[string][]string{"a": {"b"}, "b": {"a"}}}}, "initial"},
+		"state in integer":  {effect.Table{Name: "two", Mode: effect.Transition, Key: key, Columns: idN, State: effect.State{Column: "n", Allow: map[string][]string{"a": {"b"}}}}, "TEXT column"},
+		"add to floats":     {effect.Table{Name: "two", Mode: effect.Add, Key: key, Columns: map[string]string{"id": "id", "total": "payload.t"}}, "sums of floats are not exact"},
+		"add nothing":       {effect.Table{Name: "two", Mode: effect.Add, Key: key, Columns: map[string]string{"id": "id"}}, "no column to add to"},
+		"bad when":          {effect.Table{Name: "two", Mode: effect.Set, Key: key, Columns: idN, When: "payload.op"}, "SOURCE=TEXT"},
+	} {
+		_, err := effect.NewTables(s.DB(), effect.SQLite(), []effect.Table{c.table})
+		if !errors.Is(err, rollcall.ErrConfig) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v, want %q", name, err, c.text)
+		}
+	}
+	set := effect.Table{Name: "two", Mode: effect.Set, Key: key, Columns: idN}
+	if _, err := effect.NewTables(s.DB(), effect.SQLite(), []effect.Table{set, set}); !errors.Is(err, rollcall.ErrConfig) {
+		t.Errorf("the same table twice: %v", err)
+	}
+	set.Mode, set.Decide = effect.Upsert, key
+	if _, err := effect.NewTables(s.DB(), effect.SQLite(), []effect.Table{set}); err != nil {
+		t.Errorf("the deciding key is named: %v", err)
+	}
+}
+
+// With the deciding key named, a conflict with the other index is an error of
+// the message, and no row is replaced.
+func TestConflictWithTheOtherIndex(t *testing.T) {
+	s := open(t, "CREATE TABLE two (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, n INTEGER)", "INSERT INTO two VALUES (1, 'a', 1)")
+	ts := tables(t, s, effect.Table{Name: "two", Mode: effect.Upsert, Key: []string{"id"}, Decide: []string{"id"},
+		Columns: map[string]string{"id": "payload.id", "mail": "payload.mail"}})
+	err := applyOne(t, s, ts, body(`{"id":2,"mail":"a"}`))
+	isData(t, err, "UNIQUE constraint failed: two.mail")
+	if s.Classify(err) != rollcall.ClassData {
+		t.Error("class")
+	}
+	if got := dump(t, s.DB(), "SELECT * FROM two"); got != "int64:1 string:a int64:1" {
+		t.Error(got)
+	}
+}
+
+func TestNeedsRecord(t *testing.T) {
+	machine := effect.State{Allow: map[string][]string{"a": {"b"}}}
+	for _, c := range []struct {
+		table          effect.Table
+		always, shared bool
+	}{
+		{effect.Table{Mode: effect.Add}, true, true},
+		{effect.Table{Mode: effect.Insert}, true, true},
+		{effect.Table{Mode: effect.Insert, Key: []string{"id"}}, false, false},
+		{effect.Table{Mode: effect.Upsert}, false, true},
+		{effect.Table{Mode: effect.Set}, false, true},
+		{effect.Table{Mode: effect.Delete}, false, true},
+		{effect.Table{Mode: effect.Versioned}, false, false},
+		{effect.Table{Mode: effect.Transition, State: machine}, false, false},
+	} {
+		_, always := c.table.NeedsRecord(false)
+		_, shared := c.table.NeedsRecord(true)
+		if always != c.always || shared != c.shared {
+			t.Errorf("%s: %v %v", c.table.Mode, always, shared)
+		}
+	}
+}
+
+// Nothing of a message becomes SQL.
+func TestInjection(t *testing.T) {
+	s := open(t, ordersDDL)
+	ts := tables(t, s, effect.Table{Name: "orders", Mode: effect.Set, Key: []string{"order_id"}, Columns: orderColumns})
+	for _, evil := range []string{`'); DROP TABLE orders; --`, `" OR 1=1 --`, "?1", "x'00'", "\x00; COMMIT", ":a", "NULL"} {
+		if err := applyOne(t, s, ts, body(`{"id":%q,"amount":1,"note":%q}`, evil, evil)); err != nil && !strings.Contains(err.Error(), "not JSON") {
+			t.Error(err)
+		}
+	}
+	if got := dump(t, s.DB(), "SELECT count(*) FROM orders WHERE order_id = note"); got != "int64:6" {
+		t.Error(got)
+	}
+}
