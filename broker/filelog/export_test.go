@@ -1,0 +1,45 @@
+package filelog
+
+import (
+	"database/sql"
+	"testing"
+)
+
+// WriteVersion makes the closed log at path one of another schema.
+func WriteVersion(t testing.TB, path string, version uint32) {
+	t.Helper()
+	withDB(t, path, func(db *sql.DB) error {
+		_, err := db.Exec(`UPDATE meta SET data = ?`, encodeMeta(version, [16]byte{}))
+		return err
+	})
+}
+
+// SetEnd writes a partition's row with another end, and a checksum that fits.
+func SetEnd(t testing.TB, path string, id, end int64) {
+	t.Helper()
+	withDB(t, path, func(db *sql.DB) error {
+		var p part
+		var incarnation []byte
+		p.id, p.end = id, end
+		err := db.QueryRow(`SELECT destination, number, total, incarnation, first FROM partitions WHERE id = ?`, id).
+			Scan(&p.destination, &p.number, &p.total, &incarnation, &p.first)
+		if err != nil {
+			return err
+		}
+		copy(p.incarnation[:], incarnation)
+		_, err = db.Exec(`UPDATE partitions SET end = ?, crc = ? WHERE id = ?`, end, int64(partSum(&p)), id)
+		return err
+	})
+}
+
+func withDB(t testing.TB, path string, do func(*sql.DB) error) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := do(db); err != nil {
+		t.Fatal(err)
+	}
+}
