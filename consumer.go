@@ -245,15 +245,7 @@ const causeBehind = "behind an earlier message of its key"
 // the numbers against what the locking read returned, merge every number of
 // the batch but the Unknown ones. A hit means another worker was faster.
 func (e *engine[X]) mergeRolls(ctx context.Context, tx Tx[X], w *work) error {
-	scopes := w.scopesToLock()
-	if len(scopes) == 0 {
-		return nil
-	}
-	rows, err := tx.Records().Lock(ctx, e.group, scopes)
-	if err != nil {
-		return err
-	}
-	locked, err := openRolls(rows)
+	locked, err := e.lockRolls(ctx, tx, w)
 	if err != nil {
 		return err
 	}
@@ -276,7 +268,23 @@ func (e *engine[X]) mergeRolls(ctx context.Context, tx Tx[X], w *work) error {
 		return err
 	}
 	w.merged = locked
+	if len(out) == 0 {
+		return nil
+	}
 	return tx.Records().Write(ctx, e.group, out)
+}
+
+// lockRolls locks what the batch may change, and reads it again.
+func (e *engine[X]) lockRolls(ctx context.Context, tx Tx[X], w *work) (lockedRolls, error) {
+	scopes := w.scopesToLock()
+	if len(scopes) == 0 {
+		return lockedRolls{}, nil
+	}
+	rows, err := tx.Records().Lock(ctx, e.group, scopes)
+	if err != nil {
+		return lockedRolls{}, err
+	}
+	return openRolls(rows)
 }
 
 // retest compares the items with what the locking read returned, changes the

@@ -7,10 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/rollcall-mq/rollcall/internal/backoff"
 	"github.com/rollcall-mq/rollcall/internal/failpoint"
+	"github.com/rollcall-mq/rollcall/internal/uid"
 )
 
 // PublisherConfig is the settings of a Publisher. The zero value is safe.
@@ -378,18 +377,8 @@ func (s *stamper) stamp(m *Message, now time.Time) {
 	}
 	own := m.ID != ""
 	if !own {
-		m.ID = mintID()
+		m.ID = MessageID(uid.New())
 	}
 	s.next[lane]++
 	m.Stamp = Stamp{Life: s.life, Lane: uint32(lane), Sequence: s.next[lane], Origin: s.origin, OwnID: own}
-}
-
-// mintID is a uuid v7 (RFC 9562): ordered by time, so that indexes of it stay
-// small, and 62 random bits.
-func mintID() MessageID {
-	id, err := uuid.NewV7()
-	if err != nil { // the system has no randomness: a number alone would repeat
-		panic("rollcall: no random numbers: " + err.Error())
-	}
-	return MessageID(id.String())
 }

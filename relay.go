@@ -126,6 +126,9 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := failpoint.Hit(ctx, "relay-stamping", len(fresh)); err != nil {
+		return 0, err
+	}
 	if len(fresh) > 0 {
 		// A Stamp in doubt leaves numbers that may be in rows: this life gives
 		// them out no more.

@@ -106,11 +106,7 @@ func (e *engine[X]) writeAttempts(ctx context.Context, w *work) (alone map[*item
 	if err := tx.Fence(ctx, w.hold); err != nil {
 		return nil, err
 	}
-	rows, err := tx.Records().Lock(ctx, e.group, w.scopesToLock())
-	if err != nil {
-		return nil, err
-	}
-	locked, err := openRolls(rows)
+	locked, err := e.lockRolls(ctx, tx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ package brokertest
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -32,8 +33,16 @@ type Harness func(t testing.TB) Broker
 const (
 	group       = "g"
 	destination = "orders"
-	patience    = 30 * time.Second
 )
+
+// patience is how long anything may take before the case fails. The tests of
+// the kit itself, which expect failures, make it shorter.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ROLLCALL_TEST_PATIENCE")); err == nil {
+		return d
+	}
+	return 30 * time.Second
+}()
 
 // Case is one named test.
 type Case struct {

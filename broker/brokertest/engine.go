@@ -21,6 +21,7 @@ func engineCases() []Case {
 		{"effects-many-workers", one(effectsManyWorkers)},
 		{"effects-many-senders", one(effectsManySenders)},
 		{"effects-publisher", one(effectsPublisher)},
+		{"publisher-unknown", one(publisherUnknown)},
 		{"effects-until-empty", one(effectsUntilEmpty)},
 	}
 }
@@ -215,6 +216,30 @@ func effectsPublisher(t *testing.T, b Broker) {
 	}
 	work(t, b, db, rollcall.ConsumerConfig{}, nil)
 	expect(t, db, lines)
+}
+
+// publisherUnknown: an answer that never comes is Unknown, neither stored nor
+// refused, and says that it may be stored.
+func publisherUnknown(t *testing.T, b Broker) {
+	deaf := &deafSender{b.Sender(t)}
+	p := rollcall.NewPublisher(deaf, rollcall.PublisherConfig{RetryFirst: time.Millisecond, Timeout: 50 * time.Millisecond})
+	results := p.Publish(context.Background(), destination, rollcall.Message{Body: []byte("one")}, rollcall.Message{Body: []byte("two")})
+	for _, r := range results {
+		if r.Fate != rollcall.Unknown || !errors.Is(r.Err, rollcall.ErrInDoubt) {
+			t.Fatalf("%v %v, want unknown and in doubt", r.Fate, r.Err)
+		}
+	}
+	if err := p.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deafSender stores, and never hears that it did.
+type deafSender struct{ rollcall.Sender }
+
+func (s *deafSender) Publish(ctx context.Context, d string, ms []rollcall.Message) []rollcall.PublishResult {
+	s.Sender.Publish(ctx, d, ms)
+	return make([]rollcall.PublishResult, len(ms))
 }
 
 // lossySender loses every second answer.

@@ -236,7 +236,10 @@ func otherIncarnation(t *testing.T, b Broker) {
 	}
 	s := newStamper()
 	publish(t, b.Sender(t), s.message(0, "", "one"), s.message(0, "", "two"))
-	m := join(t, b, "w", func(rollcall.Assignment) rollcall.Start {
+	m := join(t, b, "w", func(a rollcall.Assignment) rollcall.Start {
+		if a.Partition.Number != 0 {
+			return rollcall.Start{Token: 1}
+		}
 		return rollcall.Start{Token: 1, Position: rollcall.Position{Incarnation: rollcall.Incarnation{1, 2, 3}, Offset: 1}}
 	})
 	for range 5 {
@@ -258,6 +261,9 @@ func beyondTheEnd(t *testing.T, b Broker) {
 	}
 	publish(t, b.Sender(t), newStamper().message(0, "", "one"))
 	m := join(t, b, "w", func(a rollcall.Assignment) rollcall.Start {
+		if a.Partition.Number != 0 {
+			return rollcall.Start{Token: 1}
+		}
 		return rollcall.Start{Token: 1, Position: rollcall.Position{Incarnation: a.Incarnation, Offset: 1000}}
 	})
 	for range 20 {

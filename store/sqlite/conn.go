@@ -19,6 +19,11 @@ type inner interface {
 	driver.QueryerContext
 	driver.SessionResetter
 	driver.Validator
+	hooked
+}
+
+// hooked calls back when a transaction ends.
+type hooked interface {
 	RegisterCommitHook(driversqlite.CommitHookFn)
 	RegisterRollbackHook(driversqlite.RollbackHookFn)
 }

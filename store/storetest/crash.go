@@ -25,6 +25,7 @@ func crashCases[X any]() []Case[X] {
 	return []Case[X]{
 		{"crash-between-steps", crashBetweenSteps[X]},
 		{"crash-in-aside-steps", crashInAsideSteps[X]},
+		{"crash-while-setting-aside", crashWhileSettingAside[X]},
 		{"settle-first", settleFirst[X]},
 		{"doubt-guessed", doubtGuessed[X]},
 		{"doubt-in-aside", doubtInAside[X]},
@@ -154,6 +155,34 @@ func crashInAsideSteps[X any](t *testing.T, h Harness[X]) {
 			}
 		})
 	}
+}
+
+// crashWhileSettingAside: a message fails, and its worker is killed before the
+// row set aside is committed. The next worker runs the message as if nothing
+// had been: there is no row beside it.
+func crashWhileSettingAside[X any](t *testing.T, h Harness[X]) {
+	eachShape(t, func(t *testing.T, shape memory.Shape) {
+		w := newWorld(t, h, shape)
+		m := w.stamped(1, "k")
+		w.send(m)
+		var killed atomic.Bool
+		w.start(options[X]{handler: func(context.Context, X, rollcall.Message) error { return errRefused },
+			at: func(_ context.Context, wk *worker[X], at string, _ int) error {
+				if at == "commit" && killed.CompareAndSwap(false, true) {
+					wk.kill()
+					return errKilled
+				}
+				return nil
+			}})
+		wait(t, "the kill before COMMIT", killed.Load)
+		if rows := w.asides(); len(rows) != 0 {
+			t.Fatalf("%d rows aside though nothing was committed", len(rows))
+		}
+		w.start(options[X]{})
+		w.waitLines(1)
+		w.waitIdle()
+		w.expect(line(m))
+	})
 }
 
 // settleFirst: a worker killed at COMMIT has settled nothing, on brokers that

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,41 +24,40 @@ func repeatCases[X any]() []Case[X] {
 		{"roll-order", rollOrder[X]},
 		{"parked-twice", parkedTwice[X]},
 		{"redelivered-whole", redeliveredWhole[X]},
+		{"redelivered-aside", redeliveredAside[X]},
 		{"no-identity", noIdentity[X]},
 		{"by-none", byNone[X]},
 		{"parallel", parallel[X]},
 	}
 }
 
-// rendezvous makes n callers wait for each other; where writers queue it would
-// wait for ever, so there it lets all through.
-func rendezvous[X any](w *world[X], n int) func() {
-	var arrived atomic.Int64
-	return func() {
-		if !w.storage.Writers {
-			return
-		}
-		arrived.Add(1)
-		for deadline := time.Now().Add(2 * time.Second); arrived.Load() < int64(n) && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
-	}
-}
-
-// createRow: the first message of a new life lies twice in a queue; two
-// workers have one each, inside their transactions at the same time.
+// createRow: the first message of a new life lies twice in a queue. Two workers
+// have one copy each: one has locked the roll, which did not exist, and not
+// committed; the other comes to that step.
 func createRow[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Shared)
-	meet := rendezvous(w, 2)
+	locked := w.gate()
+	var second atomic.Bool
 	m := w.stamped(1, "k")
-	o := options[X]{config: rollcall.ConsumerConfig{Batch: 1}, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
-		meet()
-		return w.record(ctx, tx, m)
-	}}
-	w.start(o)
-	w.start(o)
-	w.send(m, m)
-	w.waitLines(1)
+	first := w.start(options[X]{at: func(_ context.Context, _ *worker[X], at string, _ int) error {
+		if at == "asides" {
+			locked.pass()
+		}
+		return nil
+	}})
+	w.send(m)
+	locked.wait(t, "the first worker to have locked the roll")
+	first.member().Stop(true)
+	w.start(options[X]{at: func(_ context.Context, _ *worker[X], at string, _ int) error {
+		if at == "rolls" || at == "begin" && !w.storage.Writers {
+			second.Store(true)
+		}
+		return nil
+	}})
+	w.send(m)
+	wait(t, "the second worker to come to the roll", second.Load)
+	time.Sleep(50 * time.Millisecond) // it waits for the lock now, or has read past it
+	locked.release()
 	w.waitIdle()
 	w.expect(line(m))
 	if c := w.tally().Counts; c.Applied != 1 {
@@ -128,25 +126,25 @@ func foldGap[X any](t *testing.T, h Harness[X]) {
 	w.expect(line(w.stamped(1, "k")), line(w.stamped(3, "k")), line(w.stamped(2, "k")))
 }
 
-// keyOrder: two workers claim the same keys in opposite order of arrival, and
-// the server never meets a deadlock.
+// keyOrder: two workers claim the same keys, which came to them in opposite
+// order, while a third holds one in the middle. The server meets no deadlock.
 func keyOrder[X any](t *testing.T, h Harness[X]) {
 	byKey := rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByKey}, Key: []string{"payload.k"}}
-	opposite(t, h, byKey, func(w *world[X], n int) rollcall.Message {
-		m := w.stamped(n, "")
+	opposite(t, h, byKey, "keys", "behind", func(w *world[X], n int) rollcall.Message {
+		m := w.stamped(n+1, "")
 		m.Body = fmt.Appendf(nil, `{"k":"key-%d"}`, n)
 		return m
 	})
 }
 
-// rollOrder: the same for rolls: many lives in opposite order.
+// rollOrder: the same for the rolls of many lives.
 func rollOrder[X any](t *testing.T, h Harness[X]) {
-	lives := make([]rollcall.Life, 200)
+	lives := make([]rollcall.Life, 9)
 	for i := range lives {
 		lives[i] = rollcall.NewLife()
 	}
 	byStamp := rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByStamp}}
-	opposite(t, h, byStamp, func(w *world[X], n int) rollcall.Message {
+	opposite(t, h, byStamp, "rolls", "asides", func(w *world[X], n int) rollcall.Message {
 		m := w.stamped(1, "")
 		m.Stamp.Life = lives[n]
 		m.Body = fmt.Appendf(nil, `{"n":%d}`, n)
@@ -154,30 +152,58 @@ func rollOrder[X any](t *testing.T, h Harness[X]) {
 	})
 }
 
-// opposite gives each of two workers, again and again, a batch of the same
-// messages, one in order and one in the opposite order.
-func opposite[X any](t *testing.T, h Harness[X], dedup rollcall.DedupConfig, make func(w *world[X], n int) rollcall.Message) {
-	w := newWorld(t, h, memory.Shared)
-	const rounds, size = 20, 8
-	o := options[X]{config: rollcall.ConsumerConfig{Batch: size, Dedup: dedup}}
-	w.start(o)
-	w.start(o)
-	var want []string
-	for r := range rounds {
+// opposite lets a first worker hold what message i needs after step taken, for
+// each i in turn; then two others come to step with all messages, one in order
+// and one in the opposite order.
+func opposite[X any](t *testing.T, h Harness[X], dedup rollcall.DedupConfig, step, taken string, make func(w *world[X], n int) rollcall.Message) {
+	const size = 9
+	for held := range size {
+		w := newWorld(t, h, memory.Shared)
 		var batch []rollcall.Message
+		var want []string
 		for i := range size {
-			batch = append(batch, make(w, r*size+i))
+			batch = append(batch, make(w, i))
 			want = append(want, line(batch[i]))
 		}
 		back := slices.Clone(batch)
 		slices.Reverse(back)
-		w.send(append(batch, back...)...)
-		w.waitLines(len(want))
-	}
-	w.waitIdle()
-	w.expect(want...)
-	if w.storage.Deadlocks != nil && w.storage.Deadlocks() > 0 {
-		t.Fatalf("%d deadlocks at the server: locks were not taken in sorted order", w.storage.Deadlocks())
+		o := options[X]{config: rollcall.ConsumerConfig{Dedup: dedup}}
+		gate := w.gate()
+		holder := o
+		holder.at = func(_ context.Context, _ *worker[X], at string, _ int) error {
+			if at == taken {
+				gate.pass()
+			}
+			return nil
+		}
+		one := w.start(holder)
+		w.send(batch[held])
+		gate.wait(t, "the first worker to hold its lock")
+		one.member().Stop(true)
+		for _, messages := range [][]rollcall.Message{batch, back} {
+			var there atomic.Bool
+			next := o
+			next.at = func(_ context.Context, _ *worker[X], at string, _ int) error {
+				if at == step || at == "begin" && !w.storage.Writers {
+					there.Store(true)
+				}
+				return nil
+			}
+			wk := w.start(next)
+			w.send(messages...)
+			wait(t, "a worker to come to the step", there.Load)
+			wk.member().Stop(true)
+		}
+		time.Sleep(20 * time.Millisecond) // both wait for their locks now
+		gate.release()
+		w.waitIdle()
+		w.expect(want...)
+		if w.storage.Deadlocks != nil && w.storage.Deadlocks() > 0 {
+			t.Fatalf("%d deadlocks at the server: locks were not taken in sorted order", w.storage.Deadlocks())
+		}
+		for _, wk := range w.workers {
+			wk.end()
+		}
 	}
 }
 
@@ -230,6 +256,9 @@ func redeliveredWhole[X any](t *testing.T, h Harness[X]) {
 		for name, by := range strategies {
 			w := newWorld(t, h, shape)
 			lines := backlog(w, 20)
+			if name != "stamp" {
+				w.send(w.owned(1000, "k1", "order-1"), w.owned(1001, "k2", "order-2")) // the application sends twice
+			}
 			w.start(options[X]{config: rollcall.ConsumerConfig{Batch: 7, Dedup: rollcall.DedupConfig{By: by}}})
 			w.waitLines(len(lines))
 			w.waitIdle()
@@ -242,6 +271,26 @@ func redeliveredWhole[X any](t *testing.T, h Harness[X]) {
 			w.workers[0].stop()
 		}
 	})
+}
+
+// redeliveredAside: what is aside and delivered again, under a strategy whose
+// record does not tell (by: none on a queue), gets no second row; what was
+// redriven and done does not come back from there.
+func redeliveredAside[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Shared)
+	m := w.stamped(1, "k")
+	w.send(m)
+	refuse := func(context.Context, X, rollcall.Message) error { return rollcall.Dead(errRefused) }
+	wk := w.start(options[X]{config: rollcall.ConsumerConfig{Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByNone}}}, handler: refuse})
+	wait(t, "the message to be dead", func() bool { return len(w.asides(rollcall.AsideDead)) == 1 })
+	w.waitIdle()
+	first := w.asides(rollcall.AsideDead)[0].ID
+	w.redeliver()
+	rows := w.asides(rollcall.AsideDead)
+	if len(rows) != 1 || rows[0].ID != first {
+		t.Fatalf("rows %+v, want the first one only: rows are unique by identity", rows)
+	}
+	wk.stop()
 }
 
 // noIdentity: what carries nothing to record goes aside and says so; it is
@@ -285,28 +334,23 @@ func byNone[X any](t *testing.T, h Harness[X]) {
 // each message once, in order per key, also copies under another Key.
 func parallel[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Replayable)
-	var mu sync.Mutex
-	var failed bool
-	w.start(options[X]{config: rollcall.ConsumerConfig{Parallel: 4, Batch: 50}, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
-		mu.Lock()
-		first := !failed
-		failed = true
-		mu.Unlock()
-		if first {
-			return errors.New("the first one fails")
-		}
-		return w.record(ctx, tx, m)
-	}})
 	var want []string
 	for i := 1; i <= 200; i++ {
 		m := w.stamped(i, fmt.Sprintf("k%d", i%7))
 		w.send(m)
 		want = append(want, line(m))
 		if i%10 == 0 {
-			m.Key = "another"
+			m.Key = fmt.Sprintf("another%d", i)
 			w.send(m)
 		}
 	}
+	var failed atomic.Bool
+	w.start(options[X]{config: rollcall.ConsumerConfig{Parallel: 4, Batch: 50}, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
+		if failed.CompareAndSwap(false, true) {
+			return errors.New("the first one fails")
+		}
+		return w.record(ctx, tx, m)
+	}})
 	w.waitLines(len(want))
 	w.waitIdle()
 	w.expect(want...)

@@ -63,6 +63,7 @@ func Cases[X any]() []Case[X] {
 	all = append(all, repeatCases[X]()...)
 	all = append(all, ownerCases[X]()...)
 	all = append(all, asideCases[X]()...)
+	all = append(all, handlerCases[X]()...)
 	all = append(all, keyCases[X]()...)
 	all = append(all, workerCases[X]()...)
 	return all

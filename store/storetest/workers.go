@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/memory"
+	"github.com/rollcall-mq/rollcall/internal/failpoint"
 )
 
 func workerCases[X any]() []Case[X] {
@@ -125,7 +125,9 @@ func outboxRelayed[X any](t *testing.T, h Harness[X]) {
 	for _, step := range []string{"relay-stamped", "relay-sent", ""} {
 		relayUntil(w, step)
 	}
-	checkRelayed(w, 35)
+	if distinct, stored := stampsOf(w), len(w.broker.Messages("out")); distinct != 35 || stored == distinct {
+		t.Fatalf("%d distinct messages of %d stored, want 35 distinct and some sent again", distinct, stored)
+	}
 }
 
 // relayUntil runs a relay that is killed at a step, or drains.
@@ -146,72 +148,76 @@ func relayUntil[X any](w *world[X], step string) {
 	}
 }
 
-// checkRelayed reads the destination raw and counts messages and stamps.
-func checkRelayed[X any](w *world[X], want int) {
-	w.t.Helper()
-	stamps := make(map[rollcall.Stamp]string)
-	bodies := make(map[string]rollcall.Stamp)
-	stored := 0
-	for _, m := range w.broker.Messages("out") {
-		stored++
-		if m.Stamp.IsZero() {
-			w.t.Fatalf("message %s was sent without a stamp", m.Body)
-		}
-		if before, ok := bodies[string(m.Body)]; ok && before != m.Stamp {
-			w.t.Fatalf("message %s was sent under two stamps", m.Body)
-		}
-		if before, ok := stamps[m.Stamp]; ok && before != string(m.Body) {
-			w.t.Fatalf("messages %s and %s have one stamp", before, m.Body)
-		}
-		bodies[string(m.Body)], stamps[m.Stamp] = m.Stamp, string(m.Body)
+// twoRelays: one relay has read rows and is about to write their stamps when
+// another one takes over and sends them. Each message goes out under one stamp.
+func twoRelays[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	const n = 20
+	enqueue(w, n)
+	reading := w.gate()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	config := rollcall.RelayConfig{Batch: 7, Standby: time.Millisecond}
+	slow := make(chan error, 1)
+	go func() {
+		relay := rollcall.NewRelay[X](w.storage.Open(t), w.broker.Sender(), config)
+		slow <- relay.Drain(failpoint.With(ctx, func(_ context.Context, step string, _ int) error {
+			if step == "relay-stamping" {
+				reading.pass()
+			}
+			return nil
+		}))
+	}()
+	reading.wait(t, "the first relay to have read rows")
+	if err := rollcall.NewRelay[X](w.storage.Open(t), w.broker.Sender(), config).Drain(ctx); err != nil {
+		t.Fatal(err)
 	}
-	if len(bodies) != want || stored == want {
-		w.t.Fatalf("%d distinct messages of %d stored, want %d distinct and some sent again", len(bodies), stored, want)
+	reading.release()
+	if err := <-slow; err != nil {
+		t.Fatal(err)
+	}
+	if distinct := stampsOf(w); distinct != n {
+		t.Fatalf("%d messages were sent, want %d", distinct, n)
 	}
 }
 
-// twoRelays: both pump the same outbox; each message is sent under one stamp.
-func twoRelays[X any](t *testing.T, h Harness[X]) {
-	w := newWorld(t, h, memory.Replayable)
-	store := w.storage.Open(t)
-	const n = 60
-	for i := 1; i <= n; i++ {
+// enqueue writes n messages into the outbox, in a transaction each.
+func enqueue[X any](w *world[X], n int) {
+	w.t.Helper()
+	store := w.storage.Open(w.t)
+	for i := range n {
 		tx, err := store.Begin(context.Background())
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		m := rollcall.Message{Destination: "out", Key: "k", Body: fmt.Appendf(nil, "%d", i)}
 		if err := store.Outbox().Enqueue(context.Background(), tx.User(), []rollcall.Message{m}); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		if err := tx.Commit(context.Background()); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 	}
-	var wait sync.WaitGroup
-	for range 2 {
-		wait.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			relay := rollcall.NewRelay[X](w.storage.Open(t), w.broker.Sender(), rollcall.RelayConfig{Batch: 7, Standby: time.Millisecond})
-			if err := relay.Drain(ctx); err != nil {
-				t.Errorf("relay: %v", err)
-			}
-		})
-	}
-	wait.Wait()
+}
+
+// stampsOf reads what was sent and demands one stamp for each message and one
+// message for each stamp. It returns how many messages there are.
+func stampsOf[X any](w *world[X]) int {
+	w.t.Helper()
 	stamps := make(map[rollcall.Stamp]string)
 	bodies := make(map[string]rollcall.Stamp)
 	for _, m := range w.broker.Messages("out") {
-		if s, ok := bodies[string(m.Body)]; ok && s != m.Stamp {
-			t.Fatalf("message %s was sent under two stamps", m.Body)
+		body := string(m.Body)
+		if m.Stamp.IsZero() {
+			w.t.Fatalf("message %s was sent without a stamp", body)
 		}
-		if b, ok := stamps[m.Stamp]; ok && b != string(m.Body) {
-			t.Fatalf("messages %s and %s have one stamp", b, m.Body)
+		if before, ok := bodies[body]; ok && before != m.Stamp {
+			w.t.Fatalf("message %s was sent under two stamps", body)
 		}
-		bodies[string(m.Body)], stamps[m.Stamp] = m.Stamp, string(m.Body)
+		if before, ok := stamps[m.Stamp]; ok && before != body {
+			w.t.Fatalf("messages %s and %s have one stamp", before, body)
+		}
+		bodies[body], stamps[m.Stamp] = m.Stamp, body
 	}
-	if len(bodies) != n {
-		t.Fatalf("%d messages, want %d", len(bodies), n)
-	}
+	return len(bodies)
 }

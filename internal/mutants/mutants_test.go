@@ -1,0 +1,104 @@
+// Package mutants breaks the project on purpose, one planted bug at a time,
+// and demands that the conformance kits turn red in a case that is named.
+package mutants
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// mutant is one planted bug: in a file, one text is replaced by another; the
+// kit of a package must then fail in the case.
+type mutant struct {
+	name     string
+	file     string
+	old, new string
+	kit      string // package whose test runs the kit
+	caught   string // the case that must fail, of protocol-cases where it is one
+}
+
+const (
+	onStore  = "store/memory"
+	onSQLite = "store/sqlite"
+	onBroker = "broker/memory"
+)
+
+// TestPlantedBugs needs the go command and compiles each mutant through an
+// overlay: the tree itself is never changed.
+func TestPlantedBugs(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var table []string
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			took := run(t, root, m)
+			mu.Lock()
+			table = append(table, fmt.Sprintf("%-34s %-14s %s (%.1fs)", m.name, m.kit, m.caught, took.Seconds()))
+			mu.Unlock()
+		})
+	}
+	t.Cleanup(func() { t.Logf("%d planted bugs caught:\n%s", len(table), strings.Join(table, "\n")) })
+}
+
+func run(t *testing.T, root string, m mutant) time.Duration {
+	t.Helper()
+	started := time.Now()
+	path := filepath.Join(root, m.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), m.old); n != 1 {
+		t.Fatalf("%s has the text %d times, want once: the planted bug has to follow the code\n%s", m.file, n, m.old)
+	}
+	dir := t.TempDir()
+	changed := filepath.Join(dir, "changed.go")
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "kit.test")
+	build := exec.Command("go", "test", "-c", "-overlay", file, "-o", binary, "./"+m.kit)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the planted bug does not compile, so it shows nothing: %v\n%s", err, out)
+	}
+	test := exec.Command(binary, "-test.run", pattern(m), "-test.timeout", "100s")
+	test.Dir = filepath.Join(root, m.kit)
+	test.Env = append(os.Environ(), "ROLLCALL_TEST_PATIENCE=4s")
+	out, err := test.CombinedOutput()
+	if err == nil {
+		t.Fatalf("case %s of %s passes with the bug planted", m.caught, m.kit)
+	}
+	if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: test timed out") {
+		t.Fatalf("case %s ended without failing a test: %v\n%s", m.caught, err, out)
+	}
+	return time.Since(started)
+}
+
+// pattern finds the case below the tests of its package: the kit of brokers
+// runs once for every shape.
+func pattern(m mutant) string {
+	if m.kit == onBroker {
+		return "//^" + m.caught + "$"
+	}
+	return "/^" + m.caught + "$"
+}
