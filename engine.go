@@ -42,7 +42,27 @@ func (c *Consumer[X]) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.run(ctx)
+	return e.run(ctx, func(context.Context) {})
+}
+
+// Check reports, without connecting, whether Run of this group can work on a
+// broker with these capabilities. The error is ErrConfig and names the field.
+func (c ConsumerConfig) Check(group string, can Capabilities) error {
+	c = c.withDefaults()
+	switch group {
+	case "":
+		return configError("group", `""`, "give the consumer group a name: it is the scope of all records")
+	case relayGroup:
+		return configError("group", group, "the name is taken by relays; choose another")
+	}
+	if _, err := newRecorder(group, c.Dedup, can); err != nil {
+		return err
+	}
+	if can.Late > c.Dedup.Window {
+		return configError("dedup.window", c.Dedup.Window,
+			fmt.Sprintf("%s can bring a message again after %v; make the window at least that", can.Broker, can.Late))
+	}
+	return nil
 }
 
 // RunUntilEmpty works until what lies in the source now is finished, by this
@@ -62,8 +82,10 @@ func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go e.watchEmpty(ctx, extents, cancel)
-	if err := e.run(ctx); err != nil {
+	err = e.run(ctx, func(ctx context.Context) {
+		e.watchEmpty(ctx, extents, cancel)
+	})
+	if err != nil {
 		return err
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errEmpty) {
@@ -76,23 +98,16 @@ func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
 var errEmpty = errors.New("rollcall: everything is finished")
 
 func (c *Consumer[X]) engine() (*engine[X], error) {
-	if c.group == "" {
-		return nil, configError("group", `""`, "give the consumer group a name: it is the scope of all records")
-	}
-	if c.group == relayGroup {
-		return nil, configError("group", c.group, "the name is taken by relays; choose another")
-	}
 	if c.handler == nil && c.batchHandler == nil {
 		return nil, configError("handler", nil, "a consumer needs one")
 	}
 	can := c.source.Capabilities()
+	if err := c.config.Check(c.group, can); err != nil {
+		return nil, err
+	}
 	recorder, err := newRecorder(c.group, c.config.Dedup, can)
 	if err != nil {
 		return nil, err
-	}
-	if can.Late > c.config.Dedup.Window {
-		return nil, configError("dedup.window", c.config.Dedup.Window,
-			fmt.Sprintf("%s can bring a message again after %v; make the window at least that", can.Broker, can.Late))
 	}
 	var suffix [6]byte
 	_, _ = rand.Read(suffix[:])
@@ -135,8 +150,8 @@ func (e *engine[X]) ownHold() Hold {
 	return e.own
 }
 
-// run is the life of a worker.
-func (e *engine[X]) run(ctx context.Context) error {
+// run is the life of a worker. watch runs beside it once it has joined.
+func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	e.work = work
@@ -164,6 +179,7 @@ func (e *engine[X]) run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { e.workAsides(ctx) })
 	beside.Go(func() { e.upkeep(ctx) })
+	beside.Go(func() { watch(ctx) })
 	failed := e.fetchLoop(ctx)
 	drained := e.drain(sub, &beside)
 	return errors.Join(failed, drained, e.releaseOwn())

@@ -272,8 +272,10 @@ func effectsUntilEmpty(t *testing.T, b Broker) {
 	}, rollcall.ConsumerConfig{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.RunUntilEmpty(ctx); err != nil {
-		t.Fatal(err)
+	for range 3 { // the later times there is nothing to do
+		if err := c.RunUntilEmpty(ctx); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, db, lines)
 	}
-	expect(t, db, lines)
 }

@@ -46,8 +46,6 @@ type mark struct {
 	deleting    bool
 }
 
-func (m mark) isZero() bool { return m.incarnation == rollcall.Incarnation{} }
-
 func encodeMark(id int64, m mark) []byte {
 	b := make([]byte, markSize)
 	copy(b, m.incarnation[:])

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/broker/filelog"
+	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/embedded"
+	"github.com/rollcall-mq/rollcall/pipeline"
+	"github.com/rollcall-mq/rollcall/store/sqlite"
+)
+
+// This file is the only list of drivers. Everything else of the command knows
+// the contracts alone.
+
+// drivers are the drivers with the modules of their clients.
+var drivers = []struct{ Kind, Name, Client string }{
+	{"source", "embedded", "modernc.org/sqlite"},
+	{"store", "sqlite", "modernc.org/sqlite"},
+}
+
+// broker is the source of a pipeline, open for sending and receiving.
+type broker struct {
+	sender      rollcall.Sender
+	source      rollcall.Source
+	destination string
+	close       func() error
+}
+
+// openBroker opens the source of a pipeline and makes its destination if it is
+// not there.
+func openBroker(ctx context.Context, a *app, f *pipeline.File) (*broker, error) {
+	e := f.Source.Embedded
+	config := filelog.Config{Retention: e.Retention, OnError: a.backgroundError}
+	log, err := openLog(ctx, f.Folder(), e.Destination, e.Partitions, config)
+	if errors.Is(err, rollcall.ErrConfig) {
+		if e.Partitions > 0 {
+			return nil, f.Problem("source.embedded.partitions", "write as many as there are, or take partitions out: it counts when the destination is created", "%s", plain(err))
+		}
+		return nil, f.Problem("source.embedded.path", "", "%s", plain(err))
+	}
+	return log, err
+}
+
+// openEmbedded opens the embedded log in a folder.
+func openEmbedded(ctx context.Context, a *app, folder, destination string) (*broker, error) {
+	return openLog(ctx, folder, destination, 0, filelog.Config{OnError: a.backgroundError})
+}
+
+func openLog(ctx context.Context, folder, destination string, partitions int, config filelog.Config) (*broker, error) {
+	log, err := filelog.Open(filepath.Join(folder, embedded.LogFile), config)
+	if err != nil {
+		return nil, err
+	}
+	if partitions > 0 {
+		err = log.Create(ctx, destination, partitions)
+	} else {
+		_, err = log.Sender().Lanes(ctx, destination)
+	}
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return &broker{sender: log.Sender(), source: log.Source(destination), destination: destination, close: log.Close}, nil
+}
+
+// openStore opens the store of a pipeline. fresh: it may be made.
+func openStore(f *pipeline.File, fresh bool) (*sqlite.Store, error) {
+	path := f.StorePath()
+	if _, err := os.Stat(path); err != nil && !fresh {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	store, err := sqlite.Open(path, sqlite.Config{})
+	if errors.Is(err, rollcall.ErrConfig) {
+		return nil, f.Problem("store.sqlite.path", "", "%s", plain(err))
+	}
+	return store, err
+}
+
+// buildEffects makes the handler of a pipeline.
+func buildEffects(f *pipeline.File, store *sqlite.Store) (*effect.Tables, error) {
+	return f.Build(store.DB(), effect.SQLite())
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+//go:embed init.yaml.txt
+var initText string
+
+// The words of --source and --store that will mean something later.
+var (
+	laterSources = []string{"kafka", "rabbitmq", "rocketmq"}
+	laterStores  = []string{"postgres", "mysql"}
+)
+
+type initOptions struct {
+	source, store, name string
+	force, sample       bool
+}
+
+type initSummary struct {
+	Type string `json:"type"`
+	Verb string `json:"verb"`
+	File string `json:"file"`
+}
+
+func newInit(a *app) *cobra.Command {
+	var o initOptions
+	cmd := &cobra.Command{
+		Use:   "init [flags] [FILE]",
+		Short: "write a commented pipeline file",
+		Args:  atMostOne("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path := fileArgument(args)
+			if err := o.write(path); err != nil {
+				return err
+			}
+			if o.sample {
+				if err := writeSample(path); err != nil {
+					return err
+				}
+			}
+			if a.json {
+				return a.object(initSummary{"summary", "init", path})
+			}
+			a.say("wrote %s", path)
+			if o.sample {
+				a.say("made table orders in %s and wrote %s", sampleStore, sampleFile)
+				a.note("next: rollcall send %s, rollcall run --until-empty, and both again", sampleFile)
+				return nil
+			}
+			a.note("next: change table and columns in it, then: rollcall send FILE, rollcall run")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded")
+	cmd.Flags().StringVar(&o.store, "store", "sqlite", "where \"done\" is recorded: sqlite")
+	cmd.Flags().StringVar(&o.name, "name", "billing", "consumer group")
+	cmd.Flags().BoolVar(&o.sample, "sample", false, "also make the table in shop.db and write orders.ndjson to send")
+	cmd.Flags().BoolVar(&o.force, "force", false, "overwrite a file that is there")
+	return cmd
+}
+
+func (o initOptions) check() error {
+	switch {
+	case o.source == "embedded":
+	case slices.Contains(laterSources, o.source):
+		return usage(fmt.Errorf("--source %s is not in this version; embedded is", o.source), "rollcall init --source embedded")
+	default:
+		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded")
+	}
+	switch {
+	case o.store == "sqlite":
+	case o.store == "redis":
+		return usage(errors.New("--store redis cannot be: Redis holds claims only, and the effect must be recorded in the transaction that makes it"),
+			"rollcall init --store sqlite")
+	case slices.Contains(laterStores, o.store):
+		return usage(fmt.Errorf("--store %s is not in this version; sqlite is", o.store), "rollcall init --store sqlite")
+	default:
+		return usage(fmt.Errorf("--store %q is not known", o.store), "rollcall init --store sqlite")
+	}
+	return nil
+}
+
+// write makes the file; one that is there stays as it is without --force.
+func (o initOptions) write(path string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	name, err := yamlName(o.name)
+	if err != nil {
+		return err
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if o.force {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	file, err := os.OpenFile(path, flags, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return usage(fmt.Errorf("%s is there already and was left alone", path), "name another file, or overwrite it with --force")
+	}
+	if err != nil {
+		return &failure{exitServer, err, "the folder must exist and be writable by this user"}
+	}
+	_, err = fmt.Fprintf(file, initText, name)
+	return errors.Join(err, file.Close())
+}
+
+// yamlName is the name as a scalar of YAML.
+func yamlName(name string) (string, error) {
+	plain := name != ""
+	for i := range len(name) {
+		c := name[i]
+		if c < ' ' || c == 0x7f {
+			plain = false
+		}
+	}
+	if !plain {
+		return "", usage(fmt.Errorf("--name %q cannot name a consumer group", name), "use letters, digits, - and _")
+	}
+	for i := range len(name) {
+		if c := name[i] | 0x20; c < 'a' || c > 'z' {
+			return "'" + strings.ReplaceAll(name, "'", "''") + "'", nil
+		}
+	}
+	if slices.Contains([]string{"true", "false", "null"}, strings.ToLower(name)) {
+		return "'" + name + "'", nil
+	}
+	return name, nil
+}

@@ -1,0 +1,166 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/internal/jsonpath"
+)
+
+// check is what can be said without a connection.
+func (f *File) check() []*Error {
+	c := &checker{file: f}
+	c.chosen("source", f.Source.Embedded != nil, "embedded: {destination: orders}")
+	c.chosen("store", f.Store.SQLite != nil, "sqlite: {path: shop.db}")
+	c.named("name", f.Name)
+	if e := f.Source.Embedded; e != nil {
+		c.named("source.embedded.destination", e.Destination)
+	}
+	c.dedup()
+	c.window()
+	if len(f.Effect) == 0 {
+		c.problem("effect", requiredNext["effect"], "effect is empty")
+	}
+	for i := range f.Effect {
+		c.effect(i)
+	}
+	return c.problems
+}
+
+type checker struct {
+	file     *File
+	problems []*Error
+}
+
+func (c *checker) problem(path, next, format string, args ...any) {
+	c.problems = append(c.problems, c.file.Problem(path, next, format, args...))
+}
+
+func (c *checker) chosen(path string, ok bool, example string) {
+	if !ok {
+		c.problem(path, "add to it: "+example, "%s names none", path)
+	}
+}
+
+// named: a name is not empty and has no control characters.
+func (c *checker) named(path, name string) {
+	switch {
+	case strings.TrimSpace(name) == "":
+		c.problem(path, requiredNext[path], "%s is empty", path)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		c.problem(path, "use letters, digits, - and _", "%s holds control characters: %q", path, name)
+	}
+}
+
+// strategies are the words of dedup.by.
+var strategies = []string{string(rollcall.ByAuto), string(rollcall.ByStamp), string(rollcall.ByPosition), string(rollcall.ByKey), string(rollcall.ByNone)}
+
+func (c *checker) dedup() {
+	d := c.file.Dedup
+	uses := map[string]bool{}
+	for i, by := range d.By {
+		path := fmt.Sprintf("dedup.by[%d]", i)
+		switch {
+		case by == "record":
+			c.problem(path, "use auto or key", "dedup.by: record is not in this version")
+		case !slices.Contains(strategies, by):
+			c.problem(path, didYouMean(by, strategies), "dedup.by: unknown strategy %q", by)
+		}
+		uses[by] = true
+	}
+	if uses["none"] && len(d.By) > 1 {
+		c.problem("dedup.by", "write by: none, or take none out", "dedup.by: none stands alone")
+	}
+	if len(d.Key) > 0 && len(d.By) > 0 && !uses["auto"] && !uses["key"] {
+		c.problem("dedup.key", "add key to dedup.by, or use auto", "dedup.key is given, but dedup.by does not use it")
+	}
+	for i, k := range d.Key {
+		if err := keyPart(k); err != "" {
+			c.problem(fmt.Sprintf("dedup.key[%d]", i), "use id, key, content, header.NAME or payload.PATH", "dedup.key: %q: %s", k, err)
+		}
+	}
+}
+
+// keyPart says what is wrong with one part of dedup.key, or nothing.
+func keyPart(k string) string {
+	switch {
+	case k == "id", k == "key", k == "content", strings.HasPrefix(k, "header.") && len(k) > len("header."):
+		return ""
+	case strings.HasPrefix(k, "payload."):
+		if _, err := jsonpath.Compile(strings.TrimPrefix(k, "payload.")); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	return "not something that can be a key"
+}
+
+// window: a message that the broker brings again after the window is New.
+func (c *checker) window() {
+	e, window := c.file.Source.Embedded, c.file.Dedup.Window
+	if e == nil {
+		return
+	}
+	if window == 0 {
+		window = defaultWindow
+	}
+	if e.Retention > window {
+		c.problem("source.embedded.retention", "make dedup.window at least as long as the retention, or the retention shorter",
+			"messages are kept for %v and can come again, but dedup.window is %v", e.Retention, window)
+	}
+}
+
+// defaultWindow is the engine's.
+const defaultWindow = 14 * 24 * 60 * 60 * 1e9
+
+func (c *checker) effect(i int) {
+	at := fmt.Sprintf("effect[%d]", i)
+	t := c.file.Effect[i].Table
+	if t == nil {
+		c.problem(at, requiredNext["effect"], "%s names no effect", at)
+		return
+	}
+	at += ".table"
+	if err := dialect.Check(t.Name); err != nil {
+		c.problem(at+".name", "", "%v", err)
+	}
+	c.mode(at, t)
+	for _, column := range slices.Sorted(maps.Keys(t.Columns)) {
+		if err := dialect.Check(column); err != nil {
+			c.problem(at+".columns."+column, "", "%v", err)
+		}
+		if _, err := effect.ParseSource(t.Columns[column]); err != nil {
+			c.problem(at+".columns."+column, "", "column %s: %v", column, err)
+		}
+	}
+	// Partitions of the embedded log are exclusive.
+	reason, needs := t.effect().NeedsRecord(false)
+	if needs && slices.Contains(c.file.Dedup.By, string(rollcall.ByNone)) {
+		c.problem(at+".mode", "take by: none out of dedup", "%s: dedup.by: none records nothing, and %s", t.Name, reason)
+	}
+}
+
+// modes are the words of effect.table.mode.
+var modes = []string{string(effect.Insert), string(effect.Upsert), string(effect.Versioned), string(effect.Transition),
+	string(effect.Set), string(effect.Delete), string(effect.Add)}
+
+func (c *checker) mode(at string, t *Table) {
+	switch {
+	case !slices.Contains(modes, t.Mode):
+		c.problem(at+".mode", didYouMean(t.Mode, modes), "unknown mode %q", t.Mode)
+	case t.Mode == string(effect.Transition) && t.State == nil:
+		c.problem(at+".mode", "add: state: {column: status, allow: {created: [paid], paid: [shipped]}}", "mode transition needs state")
+	case t.Mode == string(effect.Versioned) && t.Version == nil:
+		c.problem(at+".mode", "add: version: {column: version}", "mode version needs version")
+	case t.Mode != string(effect.Transition) && t.State != nil:
+		c.problem(at+".state", "use mode: transition, or take state out", "state is given, but mode %s does not use it", t.Mode)
+	case t.Mode != string(effect.Versioned) && t.Version != nil:
+		c.problem(at+".version", "use mode: version, or take version out", "version is given, but mode %s does not use it", t.Mode)
+	}
+}

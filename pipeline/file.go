@@ -1,0 +1,162 @@
+package pipeline
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+)
+
+// File is a pipeline file.
+type File struct {
+	// Name is the consumer group and the scope of all records. Required.
+	Name string `yaml:"name,required"`
+	// Source says where messages come from. Required.
+	Source Source `yaml:"source,required"`
+	// Store says where "done" is recorded, beside the effect. Required.
+	Store Store `yaml:"store,required"`
+	// Dedup says how a repeat is recognised. Default: auto.
+	Dedup Dedup `yaml:"dedup"`
+	// Effect is one effect or a list; a list runs in one transaction, all or
+	// none. Required by run.
+	Effect []Effect `yaml:"effect,required"`
+	// Retry says what happens to a message whose effect fails.
+	Retry Retry `yaml:"retry"`
+	// Batch is the most messages of one transaction. Default: 500.
+	Batch int `yaml:"batch"`
+	// Parallel is how many transactions of one partition run side by side,
+	// dealt by key. Default: 1.
+	Parallel int `yaml:"parallel"`
+
+	DeadLetters Later `yaml:"dead_letters" next:"take the section out; dead letters are kept until you redrive or discard them (rollcall dead)"`
+	Audit       Later `yaml:"audit" next:"take the section out"`
+	Telemetry   Later `yaml:"telemetry" next:"take the section out; run prints its counters at the end, --json for programs"`
+
+	path     string
+	at       map[string]place
+	redactor *Redactor
+	text     *text
+}
+
+// Later is a word of the pipeline file that is known and has no function yet:
+// it is refused, never ignored.
+type Later struct{}
+
+// Source says where messages come from: one of its fields.
+type Source struct {
+	// Embedded is the log in a folder of this host, without a server.
+	Embedded *Embedded `yaml:"embedded"`
+
+	Kafka    Later `yaml:"kafka" next:"use source: {embedded: {destination: orders}}"`
+	RabbitMQ Later `yaml:"rabbitmq" next:"use source: {embedded: {destination: orders}}"`
+	RocketMQ Later `yaml:"rocketmq" next:"use source: {embedded: {destination: orders}}"`
+}
+
+// Embedded is a destination of the embedded log.
+type Embedded struct {
+	// Path is the folder; relative to the pipeline file. Default: rollcall-data.
+	Path string `yaml:"path"`
+	// Destination is the name of the queue. Required.
+	Destination string `yaml:"destination,required"`
+	// Partitions is how many the destination gets when it is created; one that
+	// is there must have as many. Default: 8, or what is there.
+	Partitions int `yaml:"partitions"`
+	// Retention is how long messages are kept; dedup.window must cover it.
+	// Default: 0, for ever.
+	Retention time.Duration `yaml:"retention"`
+}
+
+// Store says where "done" is recorded: one of its fields.
+type Store struct {
+	// SQLite is a file of this host, your own database or a new one.
+	SQLite *SQLite `yaml:"sqlite"`
+
+	Postgres Later `yaml:"postgres" next:"use store: {sqlite: {path: shop.db}}"`
+	MySQL    Later `yaml:"mysql" next:"use store: {sqlite: {path: shop.db}}"`
+	Redis    Later `yaml:"redis" why:"cannot be the store: it holds claims only, and the effect must be recorded in the transaction that makes it" next:"use store: {sqlite: {path: shop.db}}"`
+}
+
+// SQLite is a SQLite file.
+type SQLite struct {
+	// Path is the file, relative to the pipeline file. Default: store.db in the
+	// folder of the embedded log.
+	Path string `yaml:"path"`
+}
+
+// Dedup says how a repeat is recognised.
+type Dedup struct {
+	// By is one strategy or a list: auto, stamp, position, key or none.
+	// Default: auto.
+	By []string `yaml:"by"`
+	// Key lists what makes two messages the same piece of business: id, key,
+	// content, header.NAME, payload.PATH. Default: none.
+	Key []string `yaml:"key"`
+	// Window is how long records are kept. Default: 14d.
+	Window time.Duration `yaml:"window"`
+}
+
+// Retry says what happens to a message whose effect fails.
+type Retry struct {
+	// Attempts is how often a message is tried before it is dead. Default: 5.
+	Attempts int `yaml:"attempts"`
+	// First is the wait after the first attempt; it doubles. Default: 100ms.
+	First time.Duration `yaml:"first"`
+	// Most is the longest wait. Default: 30s.
+	Most time.Duration `yaml:"most"`
+	// Early is how long a message may wait for an earlier version or state.
+	// Default: 1h.
+	Early time.Duration `yaml:"early"`
+}
+
+// Effect is one thing that must happen once: one of its fields.
+type Effect struct {
+	// Table writes a row in the store's database.
+	Table *Table `yaml:"table"`
+
+	HTTP    Later `yaml:"http" next:"write a row with effect: {table: …} and call from there"`
+	Publish Later `yaml:"publish" next:"write a row with effect: {table: …} and publish from there"`
+	Redis   Later `yaml:"redis" next:"write a row with effect: {table: …}"`
+}
+
+// Path is where the file was read.
+func (f *File) Path() string { return f.path }
+
+// Redactor puts references back where text holds what they were replaced by.
+func (f *File) Redactor() *Redactor { return f.redactor }
+
+// Folder is the folder of the embedded log.
+func (f *File) Folder() string { return f.beside(f.Source.Embedded.Path) }
+
+// StorePath is the file of the SQLite store.
+func (f *File) StorePath() string {
+	if f.Store.SQLite.Path == "" {
+		return filepath.Join(f.Folder(), "store.db")
+	}
+	return f.beside(f.Store.SQLite.Path)
+}
+
+// beside takes a relative path from the folder of the pipeline file, so that
+// it means the same wherever rollcall is started.
+func (f *File) beside(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(f.path), path)
+}
+
+// ConsumerConfig is what the file says about the consumer.
+func (f *File) ConsumerConfig() rollcall.ConsumerConfig {
+	by := make([]rollcall.Strategy, len(f.Dedup.By))
+	for i, s := range f.Dedup.By {
+		by[i] = rollcall.Strategy(s)
+	}
+	return rollcall.ConsumerConfig{
+		Batch:    f.Batch,
+		Parallel: f.Parallel,
+		Dedup:    rollcall.DedupConfig{By: by, Key: f.Dedup.Key, Window: f.Dedup.Window},
+		Retry:    rollcall.RetryConfig{Attempts: f.Retry.Attempts, First: f.Retry.First, Most: f.Retry.Most, Early: f.Retry.Early},
+	}
+}
+
+// folderDefault is where the embedded log lies when the file does not say.
+const folderDefault = "rollcall-data"
