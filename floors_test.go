@@ -70,7 +70,7 @@ var floors = []floor{
 	{prefix: "broker/filelog", ours: []string{"", "internal/", "broker/filelog/"}, clients: []string{"modernc.org/sqlite", "github.com/gofrs/flock"},
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "store/memory", ours: []string{""}, why: "a driver imports the root and its own client, never another driver"},
-	{prefix: "store/sqlite", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite"},
+	{prefix: "store/sqlite", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/gofrs/flock"},
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},

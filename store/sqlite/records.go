@@ -45,17 +45,28 @@ func (t *Tx) Claim(ctx context.Context, group string, claims []rollcall.KeyClaim
 	return out, nil
 }
 
-// claim looks who has keys already, then inserts the rest: between the two
-// nobody can, we hold the write lock. (INSERT … ON CONFLICT … RETURNING does it
-// in one statement, and takes half as long again.)
+// claim inserts all keys: nearly always nobody has any of them, and then there
+// is nothing to read. If a key is taken SQLite undoes the statement; then we
+// look who has which, and insert the rest: between the two nobody can, we hold
+// the write lock. (INSERT … ON CONFLICT … RETURNING does it in one statement,
+// and takes half as long again.)
 func (t *Tx) claim(ctx context.Context, group string, claims []rollcall.KeyClaim, now int64) ([]rollcall.KeyAnswer, error) {
 	out := make([]rollcall.KeyAnswer, len(claims))
 	for i := range out {
 		out[i].Fresh = true
 	}
+	err := t.insertKeys(ctx, group, claims, out, now)
+	if err == nil || !dialect.SQLite().Conflict(err) {
+		return out, err
+	}
 	if err := t.losers(ctx, group, claims, out); err != nil {
 		return nil, err
 	}
+	return out, t.insertKeys(ctx, group, claims, out, now)
+}
+
+// insertKeys inserts the keys that are fresh, all or none.
+func (t *Tx) insertKeys(ctx context.Context, group string, claims []rollcall.KeyClaim, out []rollcall.KeyAnswer, now int64) error {
 	args := make([]any, 0, 2*len(claims)+2)
 	args = append(args, group, now)
 	for i := range claims {
@@ -65,14 +76,14 @@ func (t *Tx) claim(ctx context.Context, group string, claims []rollcall.KeyClaim
 	}
 	fresh := (len(args) - 2) / 2
 	if fresh == 0 {
-		return out, nil
+		return nil
 	}
 	n, err := t.exec(ctx, "INSERT INTO rollcall_keys (grp, at, key, owner) SELECT ?, ?, column1, column2 FROM (VALUES "+
 		dialect.Rows(fresh, 2)+")", args...)
 	if err == nil && n != int64(fresh) {
 		err = fmt.Errorf("%d of %d keys were inserted", n, fresh)
 	}
-	return out, err
+	return err
 }
 
 // losers fills in who has the keys that are not free.

@@ -77,6 +77,7 @@ type Store struct {
 	// turn is the right to write. Channels serve waiters in the order of their
 	// coming, connection pools of database/sql do not.
 	turn   chan struct{}
+	line   *line
 	closed chan struct{}
 	once   sync.Once
 }
@@ -92,7 +93,7 @@ func Open(path string, config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.path = abs
+	s.path, s.line = abs, newLine(abs)
 	if err := s.openPools(); err != nil {
 		return nil, err
 	}
@@ -163,8 +164,22 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+// short is ctx for a statement of the store's own inside a transaction. They
+// are over in no time, so it is enough to look at ctx before them: the driver
+// starts a goroutine to watch every context that can end, and a statement that
+// is interrupted takes the whole transaction with it.
+func short(ctx context.Context) (context.Context, error) {
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
 // each runs a query and calls scan for every row.
 func each(ctx context.Context, q querier, query string, args []any, scan func(*sql.Rows) error) error {
+	if _, ok := q.(*sql.Tx); ok {
+		var err error
+		if ctx, err = short(ctx); err != nil {
+			return err
+		}
+	}
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err

@@ -68,6 +68,7 @@ func (s *Store) beginTurn(ctx context.Context) (*Tx, error) {
 	// with ends. The store decides when a transaction ends, so it gets one that
 	// does not; the contexts of the single statements are honoured.
 	lasting := context.WithoutCancel(ctx)
+	defer s.line.stand(ctx)()
 	for start := time.Now(); ; {
 		if err = ctx.Err(); err != nil {
 			break
@@ -118,6 +119,10 @@ func (t *Tx) Fence(ctx context.Context, hold rollcall.Hold) error {
 }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx, err := short(ctx)
+	if err != nil {
+		return 0, err
+	}
 	res, err := t.tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, err

@@ -12,11 +12,19 @@ import (
 // txAsides changes the rows set aside.
 type txAsides struct{ *Tx }
 
+// anyQueue is asked first: nearly always no row of the group waits at all.
+const anyQueue = "SELECT EXISTS (SELECT 1 FROM rollcall_asides WHERE grp = ? AND state = 'waiting' AND key <> x'')"
+
 // Queues reads which of the Keys have rows waiting. The empty Key has no order
 // and never any.
 func (t txAsides) Queues(ctx context.Context, group string, keys []string) (map[string]rollcall.Queue, error) {
 	out := map[string]rollcall.Queue{}
-	err := chunks(ordered(keys), func(part []string) error {
+	waits := false
+	err := each(ctx, t.tx, anyQueue, []any{group}, func(r *sql.Rows) error { return r.Scan(&waits) })
+	if err != nil || !waits {
+		return out, t.s.wrap("read which keys wait", err)
+	}
+	err = chunks(ordered(keys), func(part []string) error {
 		args := keyArgs(group, part)
 		query := `SELECT key, COALESCE(MIN(CASE early WHEN 0 THEN id END), 0), MAX(early) FROM rollcall_asides
 			WHERE grp = ? AND state = 'waiting' AND key <> x'' AND key IN ` + dialect.List(len(part)) + ` GROUP BY key`
