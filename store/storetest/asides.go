@@ -169,6 +169,7 @@ func attemptDue[X any](t *testing.T, h Harness[X]) {
 	if n := len(w.asides(rollcall.AsideAttempt)); n != 1 {
 		t.Fatalf("%d attempts written, want 1", n)
 	}
+	second.member().Stop(true) // the next message is not for it
 	third := w.start(options[X]{})
 	w.send(w.stamped(2, "k")) // of the same Key: an attempt holds nobody back
 	w.waitLines(1)

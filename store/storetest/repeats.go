@@ -37,8 +37,15 @@ func repeatCases[X any]() []Case[X] {
 func createRow[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Shared)
 	locked := w.gate()
-	var second atomic.Bool
+	var there atomic.Bool
 	m := w.stamped(1, "k")
+	second := w.start(options[X]{at: func(_ context.Context, _ *worker[X], at string, _ int) error {
+		if at == "rolls" || at == "begin" && !w.storage.Writers {
+			there.Store(true)
+		}
+		return nil
+	}})
+	second.member().Stop(true)
 	first := w.start(options[X]{at: func(_ context.Context, _ *worker[X], at string, _ int) error {
 		if at == "asides" {
 			locked.pass()
@@ -48,14 +55,9 @@ func createRow[X any](t *testing.T, h Harness[X]) {
 	w.send(m)
 	locked.wait(t, "the first worker to have locked the roll")
 	first.member().Stop(true)
-	w.start(options[X]{at: func(_ context.Context, _ *worker[X], at string, _ int) error {
-		if at == "rolls" || at == "begin" && !w.storage.Writers {
-			second.Store(true)
-		}
-		return nil
-	}})
+	second.member().Stop(false)
 	w.send(m)
-	wait(t, "the second worker to come to the roll", second.Load)
+	wait(t, "the second worker to come to the roll", there.Load)
 	time.Sleep(50 * time.Millisecond) // it waits for the lock now, or has read past it
 	locked.release()
 	w.waitIdle()
@@ -177,22 +179,29 @@ func opposite[X any](t *testing.T, h Harness[X], dedup rollcall.DedupConfig, ste
 			return nil
 		}
 		one := w.start(holder)
-		w.send(batch[held])
-		gate.wait(t, "the first worker to hold its lock")
 		one.member().Stop(true)
-		for _, messages := range [][]rollcall.Message{batch, back} {
-			var there atomic.Bool
+		var there [2]atomic.Bool
+		var two [2]*worker[X]
+		for i := range two {
 			next := o
 			next.at = func(_ context.Context, _ *worker[X], at string, _ int) error {
 				if at == step || at == "begin" && !w.storage.Writers {
-					there.Store(true)
+					there[i].Store(true)
 				}
 				return nil
 			}
-			wk := w.start(next)
+			two[i] = w.start(next)
+			two[i].member().Stop(true)
+		}
+		one.member().Stop(false)
+		w.send(batch[held])
+		gate.wait(t, "the first worker to hold its lock")
+		one.member().Stop(true)
+		for i, messages := range [][]rollcall.Message{batch, back} {
+			two[i].member().Stop(false)
 			w.send(messages...)
-			wait(t, "a worker to come to the step", there.Load)
-			wk.member().Stop(true)
+			wait(t, "a worker to come to the step", there[i].Load)
+			two[i].member().Stop(true)
 		}
 		time.Sleep(20 * time.Millisecond) // both wait for their locks now
 		gate.release()
