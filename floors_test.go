@@ -76,6 +76,7 @@ var floors = []floor{
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},
 		why: "benchmarks of the embedded pair"},
+	{prefix: "scripts/sales", clients: []string{"modernc.org/sqlite"}, why: "a bookkeeper must not share code with what it checks"},
 	{prefix: "pipeline", ours: []string{"", "effect", "internal/"}, clients: []string{"github.com/goccy/go-yaml"},
 		why: "the pipeline file names drivers, it never links one"},
 	{prefix: "cmd/rollcall", ours: []string{""}, clients: nil, why: "the command imports all; nothing imports it"},
