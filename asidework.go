@@ -134,7 +134,7 @@ func (e *engine[X]) runRow(ctx context.Context, tx Tx[X], it *item) error {
 	if it.fate != fateRun {
 		return nil
 	}
-	return e.runCarefully(ctx, tx, []*item{it})
+	return e.runCarefully(ctx, tx, &work{}, []*item{it})
 }
 
 // turnRow writes what became of the row. A failure is the same compare and

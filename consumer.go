@@ -34,6 +34,7 @@ type work struct {
 	rolls   *rollCache
 	covered bool        // this part carries the batch's covered offsets
 	careful bool        // savepoints: a handler failed when they ran without
+	singly  bool        // one by one: a failure took the transaction with it
 	alone   *Aside      // the attempt row of the one suspect message that this part is
 	aside   []Aside     // what this transaction set aside
 	merged  lockedRolls // the rolls as this transaction leaves them

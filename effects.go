@@ -46,7 +46,7 @@ func (e *engine[X]) runEffects(ctx context.Context, tx Tx[X], w *work) error {
 		return nil
 	}
 	if w.careful || len(items) == 1 {
-		return e.runCarefully(ctx, tx, items)
+		return e.runCarefully(ctx, tx, w, items)
 	}
 	err := e.runTogether(ctx, tx, items)
 	if errors.Is(err, errHandlerFailed) {
@@ -61,6 +61,9 @@ func (e *engine[X]) runTogether(ctx context.Context, tx Tx[X], items []*item) er
 	outcomes, err := e.call(ctx, tx.User(), items)
 	if err != nil {
 		return err
+	}
+	if err := tx.Usable(); err != nil {
+		return errHandlerFailed // and ignored it: run carefully to find which one
 	}
 	for i := range items {
 		if err := e.environment(ctx, outcomes[i]); err != nil {
@@ -79,11 +82,11 @@ func (e *engine[X]) runTogether(ctx context.Context, tx Tx[X], items []*item) er
 // runCarefully runs handlers in chunks with a savepoint each, and the messages
 // of a chunk in which one failed singly. A failed message never takes its
 // batch with it; the later ones of its Key are set aside behind it.
-func (e *engine[X]) runCarefully(ctx context.Context, tx Tx[X], items []*item) error {
+func (e *engine[X]) runCarefully(ctx context.Context, tx Tx[X], w *work, items []*item) error {
 	blocked := make(map[string]bool)
 	for first := 0; first < len(items); first += chunk {
 		part := notBlocked(items[first:min(first+chunk, len(items))], blocked)
-		if len(part) > 1 {
+		if len(part) > 1 && !w.singly {
 			undo, err := tx.Savepoint(ctx)
 			if err != nil {
 				return err
@@ -95,8 +98,11 @@ func (e *engine[X]) runCarefully(ctx context.Context, tx Tx[X], items []*item) e
 			if !errors.Is(err, errHandlerFailed) {
 				return err
 			}
-			if err := undo(ctx); err != nil {
-				return err
+			if undo(ctx) != nil {
+				// The failure took the whole transaction with it. Which message
+				// it was is found one by one.
+				w.singly = true
+				return errRedo
 			}
 		}
 		for _, it := range part {
@@ -122,6 +128,9 @@ func (e *engine[X]) runSingle(ctx context.Context, tx Tx[X], it *item, blocked m
 		return err
 	}
 	outcome := outcomes[0]
+	if gone := tx.Usable(); outcome == nil && gone != nil {
+		outcome = fmt.Errorf("rollcall: the handler ignored the error of a statement that ended its transaction: %w", gone)
+	}
 	if err := e.environment(ctx, outcome); err != nil {
 		return err
 	}

@@ -84,6 +84,10 @@ type Tx[X any] interface {
 	Records() TxRecords
 	// Asides are the rows set aside.
 	Asides() TxAsides
+	// Usable reports, without asking the server, whether the transaction can
+	// still be committed: nil, or what ended it. A handler may have ignored the
+	// error of a statement that took the transaction with it.
+	Usable() error
 	// Savepoint returns a function that undoes all that the user and the
 	// engine did since. Undoing twice or after a later undo is an error.
 	Savepoint(ctx context.Context) (undo func(context.Context) error, err error)

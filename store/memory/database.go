@@ -232,6 +232,10 @@ func (s *session) waitFor(ctx context.Context, holder *session) error {
 	s.db.mu.Lock()
 	s.waits = nil
 	delete(s.db.waiters, s)
+	if err != nil && !s.ended { // as a statement that is interrupted takes its transaction with it
+		s.failed = fmt.Errorf("memory: statement interrupted, transaction rolled back: %w", err)
+		s.end()
+	}
 	return err
 }
 

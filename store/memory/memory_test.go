@@ -12,8 +12,16 @@ import (
 
 func TestStore(t *testing.T) { storetest.Run(t, harness) }
 
-func harness(testing.TB) storetest.Storage[*memory.Tx] {
+func harness(t testing.TB) storetest.Storage[*memory.Tx] {
 	db := memory.NewDatabase(memory.Config{})
+	holder, err := memory.Open(db).Begin(context.Background())
+	if err == nil {
+		err = holder.User().Put(context.Background(), "slow", "row", true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Rollback() })
 	return storetest.Storage[*memory.Tx]{
 		Open:   func(testing.TB) rollcall.Store[*memory.Tx] { return memory.Open(db) },
 		Record: func(ctx context.Context, tx *memory.Tx, line string) error { return tx.Append(ctx, "ledger", line) },
@@ -23,6 +31,9 @@ func harness(testing.TB) storetest.Storage[*memory.Tx] {
 				out = append(out, line.(string))
 			}
 			return out
+		},
+		Slow: func(ctx context.Context, tx *memory.Tx) error {
+			return tx.Put(ctx, "slow", "row", true) // waits for holder
 		},
 		Writers:   true,
 		Deadlocks: db.Deadlocks,

@@ -49,6 +49,16 @@ func (t *Tx) statement(f func() error) error {
 	return f()
 }
 
+// Usable implements rollcall.Tx.
+func (t *transaction) Usable() error {
+	t.session.db.mu.Lock()
+	defer t.session.db.mu.Unlock()
+	if t.session.ended && t.session.failed == nil {
+		return ErrAborted
+	}
+	return t.session.failed
+}
+
 // Savepoint implements rollcall.Tx.
 func (t *transaction) Savepoint(context.Context) (func(context.Context) error, error) {
 	mark := -1

@@ -35,6 +35,11 @@ func kitHarness(t testing.TB) storetest.Storage[*sql.Tx] {
 			return err
 		},
 		Ledger: func(t testing.TB) []string { return ledger(t, first.DB()) },
+		Slow: func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO ledger (line)
+				WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c WHERE x < 0`)
+			return err
+		},
 	}
 }
 

@@ -168,6 +168,16 @@ func (t *Tx) undo(ctx context.Context, n int) error {
 	return nil
 }
 
+// Usable is nil, or what ended the transaction: SQLite rolls back on its own
+// when the disk is full or a writing statement is interrupted.
+func (t *Tx) Usable() error {
+	var lost error
+	if !t.raw(func(c *conn) { lost = c.lost }) {
+		lost = sql.ErrConnDone
+	}
+	return lost
+}
+
 // Commit makes it durable; when it returns nil, it survives a power cut.
 // rollcall.ErrInDoubt when it may have happened (see inDoubt); with any other
 // error it has not. A context that has ended before COMMIT is sent is such an

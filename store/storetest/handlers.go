@@ -18,6 +18,8 @@ func handlerCases[X any]() []Case[X] {
 		{"batch-handler", batchHandler[X]},
 		{"gather", gathered[X]},
 		{"deadline", deadline[X]},
+		{"deadline-in-a-statement", deadlineInAStatement[X]},
+		{"ignored-error", ignoredError[X]},
 		{"discard", discard[X]},
 	}
 }
@@ -167,6 +169,58 @@ func deadline[X any](t *testing.T, h Harness[X]) {
 	if a := w.asides(rollcall.AsideDead)[0]; !contains(a.Cause, "deadline") {
 		t.Fatalf("cause %q does not name the deadline", a.Cause)
 	}
+}
+
+// deadlineInAStatement: the deadline interrupts a statement, and that takes the
+// whole transaction with it. The message goes aside all the same, alone.
+func deadlineInAStatement[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	slowOnes(w, func(ctx context.Context, tx X) error { return w.storage.Slow(ctx, tx) }, rollcall.ConsumerConfig{HandlerTimeout: 50 * time.Millisecond})
+	if a := w.asides(rollcall.AsideDead)[0]; !contains(a.Cause, "deadline") {
+		t.Fatalf("cause %q does not name the deadline", a.Cause)
+	}
+}
+
+// ignoredError: the handler sets a deadline of its own, ignores that its
+// statement failed, and returns nil. Its transaction is gone: no success.
+func ignoredError[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	slowOnes(w, func(ctx context.Context, tx X) error {
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		_ = w.storage.Slow(short, tx)
+		return nil
+	}, rollcall.ConsumerConfig{})
+	if a := w.asides(rollcall.AsideDead)[0]; !contains(a.Cause, "ignored the error") {
+		t.Fatalf("cause %q does not say what the handler did", a.Cause)
+	}
+}
+
+// slowOnes runs some messages of which one does what slow does: it is dead in
+// the end, and the others take effect once.
+func slowOnes[X any](w *world[X], slow func(context.Context, X) error, config rollcall.ConsumerConfig) {
+	w.t.Helper()
+	var want []string
+	for i := 1; i <= 9; i++ {
+		m := w.stamped(i, fmt.Sprintf("k%d", i))
+		if i == 4 {
+			m.Key = "slow"
+		} else {
+			want = append(want, line(m))
+		}
+		w.send(m)
+	}
+	config.Retry = rollcall.RetryConfig{Attempts: 2, Most: time.Millisecond}
+	w.start(options[X]{config: config, handler: func(ctx context.Context, tx X, m rollcall.Message) error {
+		if m.Key == "slow" {
+			return slow(ctx, tx)
+		}
+		return w.record(ctx, tx, m)
+	}})
+	wait(w.t, "the slow one to be dead", func() bool { return len(w.asides(rollcall.AsideDead)) == 1 })
+	w.waitLines(len(want))
+	w.waitIdle()
+	w.expect(want...)
 }
 
 // discard: what an operator gives up is counted, its key is free again, its

@@ -22,6 +22,8 @@ type Storage[X any] struct {
 	Record func(ctx context.Context, tx X, line string) error
 	// Ledger is the lines committed, in the order of recording.
 	Ledger func(t testing.TB) []string
+	// Slow is a writing statement that ends only with its context.
+	Slow func(ctx context.Context, tx X) error
 	// Writers: several transactions can be open at once, and rows are locked
 	// one by one. Else writers queue for the whole store.
 	Writers bool
