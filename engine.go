@@ -222,6 +222,11 @@ func (e *engine[X]) fetchLoop(ctx context.Context) error {
 			}
 			continue
 		}
+		if len(request.Paused) > 0 {
+			// A paused queue may have room any moment, and a Fetch that waits for
+			// the others does not see it.
+			request.Wait = min(request.Wait, e.config.Linger)
+		}
 		batches, err := e.sub.Fetch(ctx, request)
 		// What was handed over is handed on, also beside an error.
 		n := 0

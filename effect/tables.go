@@ -79,7 +79,7 @@ func (ts *Tables) place(e *entry, cat dialect.Table) error {
 			continue
 		}
 		first := g.entries[0]
-		if strings.ToLower(strings.Join(first.t.Key, ",")) != strings.ToLower(strings.Join(e.t.Key, ",")) || !blind(e.t.Mode) || !blind(first.t.Mode) ||
+		if !strings.EqualFold(strings.Join(first.t.Key, ","), strings.Join(e.t.Key, ",")) || !blind(e.t.Mode) || !blind(first.t.Mode) ||
 			e.t.When == "" || first.t.When == "" {
 			return e.fail("name", "it stands there twice: that needs modes upsert, set or delete, the same key, and `when` in each")
 		}

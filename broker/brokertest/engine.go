@@ -47,7 +47,10 @@ func work(t testing.TB, b Broker, db *memory.Database, config rollcall.ConsumerC
 		return tx.Append(ctx, "ledger", m.Key+" "+string(m.Body))
 	}, config)
 	go func() { w.done <- c.Run(ctx) }()
-	t.Cleanup(w.kill)
+	t.Cleanup(func() {
+		w.kill()
+		w.ended()
+	})
 	return w
 }
 

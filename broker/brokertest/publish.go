@@ -119,6 +119,9 @@ func publishTogether(t *testing.T, b Broker) {
 	var all sync.WaitGroup
 	for n := range senders {
 		sender := b.Sender(t)
+		if _, err := sender.Lanes(context.Background(), destination); err != nil {
+			t.Fatal(err)
+		}
 		all.Go(func() {
 			s := newStamper()
 			for i := range each {
@@ -138,11 +141,6 @@ func publishTogether(t *testing.T, b Broker) {
 				mu.Unlock()
 			}
 		})
-		if n == 0 {
-			if _, err := sender.Lanes(context.Background(), destination); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 	all.Wait()
 	last := make(map[string]string)

@@ -166,12 +166,18 @@ func (l *Log) start(rebuild bool) error {
 
 func (l *Log) closeFiles() error {
 	var errs []error
+	l.writer.Lock() // a subscription that is leaving may still write
 	if l.writer.conn != nil {
 		errs = append(errs, l.writer.conn.close())
+		l.writer.conn = nil
 	}
+	l.writer.Unlock()
+	l.reader.Lock()
 	if l.reader.conn != nil {
 		errs = append(errs, l.reader.conn.close())
+		l.reader.conn = nil
 	}
+	l.reader.Unlock()
 	return errors.Join(append(errs, l.db.Close(), l.marks.close())...)
 }
 
