@@ -26,7 +26,6 @@ func ceiling(b testing.TB, orders []order, width int) time.Duration {
 	b.Helper()
 	conn := openBare(b)
 	defer conn.Close()
-	const columns = 5
 	list := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?), ", width), ", ")
 	insert := prepare(b, conn, "INSERT INTO orders (id, account, amount, status, note) VALUES "+list)
 	begin, commit := prepare(b, conn, "BEGIN IMMEDIATE"), prepare(b, conn, "COMMIT")

@@ -217,6 +217,18 @@ func TestRestartDuringFetch(t *testing.T) {
 	m := join(t, l, newOwner(), "d")
 	m.owns(t, 1)
 	p := rollcall.Partition{Destination: "d"}
+	// Assigned has been called; that it has returned shows when there is a batch.
+	var last rollcall.Token
+	next := int64(0)
+	for next == 0 {
+		batches, err := m.Fetch(t.Context(), rollcall.FetchRequest{Max: 1, Min: 1, Wait: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range batches {
+			last, next = b.Token, 1
+		}
+	}
 	var restarts sync.WaitGroup
 	restarts.Go(func() {
 		for token := rollcall.Token(100); token < 200; token++ {
@@ -225,8 +237,6 @@ func TestRestartDuringFetch(t *testing.T) {
 			}
 		}
 	})
-	var last rollcall.Token
-	next := int64(0)
 	for last < 199 || next < 2000 {
 		batches, err := m.Fetch(t.Context(), rollcall.FetchRequest{Max: 300, Min: 1, Wait: 50 * time.Millisecond})
 		if err != nil {
