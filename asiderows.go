@@ -12,9 +12,19 @@ import (
 func (e *engine[X]) writeAsides(ctx context.Context, tx Tx[X], w *work) error {
 	var rows []Aside
 	var finished []Identity
+	applied := make(map[string]bool)
+	for _, it := range w.items {
+		if it.fate == fateApplied {
+			applied[it.delivery.Key] = true
+		}
+	}
 	for _, it := range w.items {
 		if state, ok := asideState(it.fate); ok {
-			rows = append(rows, e.asideRow(it, state, it.spent()))
+			row := e.asideRow(it, state, it.spent())
+			if row.Early && applied[it.delivery.Key] {
+				row.Due = row.Created // what it waits for may have come in this very batch
+			}
+			rows = append(rows, row)
 		} else if it.suspect {
 			finished = append(finished, it.id())
 		}

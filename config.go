@@ -1,6 +1,9 @@
 package rollcall
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // Strategy is one way to recognise a repeat.
 type Strategy string
@@ -69,7 +72,7 @@ type ConsumerConfig struct {
 	HandlerTimeout time.Duration
 	// Linger is how long to wait for a batch to fill. Default: 10 ms.
 	Linger time.Duration
-	// Observer is told what happens. Default: nobody.
+	// Observer is told what happens. Default: SlogObserver(slog.Default()).
 	Observer Observer
 	// Parallel is how many transactions of one partition run side by side,
 	// dealt by Key. Default: 1.
@@ -100,7 +103,7 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 		c.Clock = systemClock{}
 	}
 	if c.Observer == nil {
-		c.Observer = nobody{}
+		c.Observer = SlogObserver(slog.Default())
 	}
 	if c.Worker == "" {
 		c.Worker = "worker"

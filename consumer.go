@@ -339,6 +339,7 @@ func (e *engine[X]) settle(ctx context.Context, b *Batch) {
 func (e *engine[X]) pause(ctx context.Context, where string, cause error, try int) error {
 	d := backoff.Delay(try, 10*time.Millisecond, 5*time.Second)
 	e.observe(Paused{where, cause, d})
+	e.trouble.Store(&cause)
 	return e.config.Clock.Sleep(ctx, d)
 }
 

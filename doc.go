@@ -21,8 +21,7 @@
 //
 // # The promise
 //
-// A message whose publication was Stored takes effect once (Guarantee:
-// effectively once), or lies in the aside table with its bytes and the reason,
+// A message whose publication was Stored takes effect once, or lies in the aside table with its bytes and the reason,
 // under crashes of senders and workers at any point, lost replies, pauses,
 // rebalances, redeliveries and repeats, as long as
 //

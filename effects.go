@@ -201,8 +201,8 @@ func (e *engine[X]) environment(ctx context.Context, outcome error) error {
 		return context.Cause(ctx) // we are stopping: never a success, never an attempt
 	}
 	var dead *deadError
-	if errors.As(outcome, &dead) || errors.Is(outcome, errDeadline) {
-		return nil
+	if errors.As(outcome, &dead) || errors.Is(outcome, errDeadline) || errors.Is(outcome, context.Canceled) {
+		return nil // our own context lives: what was cancelled is the handler's
 	}
 	if e.store.Classify(outcome) != ClassData {
 		return outcome

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -128,6 +129,8 @@ type engine[X any] struct {
 	worker   string
 	work     context.Context // ends Drain after Run's context: work in hand lives by it
 
+	trouble atomic.Pointer[error] // the last one that was waited out
+
 	mu         sync.Mutex
 	own        Hold // the worker's own token
 	sub        Subscription
@@ -168,6 +171,9 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	if err := e.acquireOwn(ctx); err != nil {
 		return err
 	}
+	if err := e.sameLog(ctx); err != nil {
+		return errors.Join(err, e.releaseOwn())
+	}
 	sub, err := e.source.Subscribe(ctx, SubscribeRequest{Group: e.group, Worker: e.worker, Token: e.ownHold().Token}, e)
 	if err != nil {
 		return errors.Join(err, e.releaseOwn())
@@ -177,10 +183,13 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	e.mu.Unlock()
 
 	var beside sync.WaitGroup
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	beside.Go(func() { e.workAsides(ctx) })
 	beside.Go(func() { e.upkeep(ctx) })
 	beside.Go(func() { watch(ctx) })
 	failed := e.fetchLoop(ctx)
+	end() // a source that cannot go on ends the rest too
 	drained := e.drain(sub, &beside)
 	return errors.Join(failed, drained, e.releaseOwn())
 }
@@ -279,6 +288,9 @@ func (e *engine[X]) drain(sub Subscription, beside *sync.WaitGroup) error {
 		err = errors.Join(err, e.waitBeside(beside))
 	}
 	if e.work.Err() != nil {
+		if trouble := e.trouble.Load(); trouble != nil {
+			return fmt.Errorf("%w; the last trouble was: %w", context.Cause(e.work), *trouble)
+		}
 		return context.Cause(e.work)
 	}
 	return err
@@ -340,5 +352,9 @@ func (e *engine[X]) finished(ctx context.Context, extents []Extent) (bool, error
 	if err != nil {
 		return false, err
 	}
-	return !slices.ContainsFunc(rest, func(a Aside) bool { return !a.Early }), nil
+	now := e.config.Clock.Now()
+	return !slices.ContainsFunc(rest, func(a Aside) bool {
+		// What came too early and was not woken can only wait for what is to come.
+		return !a.Early || !a.Due.After(now) || now.Sub(a.Created) > e.config.Retry.Early
+	}), nil
 }

@@ -49,7 +49,8 @@ var (
 	// so), and nothing was changed.
 	Repeated = errors.New("rollcall: repeated")
 	// Early: an earlier version or state of the same Key must come first. The
-	// message waits without spending an attempt and holds nobody back.
+	// message waits, however often it is tried, up to RetryConfig.Early, and holds
+	// nobody back.
 	Early = errors.New("rollcall: early")
 )
 

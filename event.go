@@ -101,10 +101,6 @@ func (Hit) event()          {}
 func (Suspected) event()    {}
 func (SweptUp) event()      {}
 
-type nobody struct{}
-
-func (nobody) Observe(Event) {}
-
 // SlogObserver writes what a person on call wants to see to log: trouble as
 // warnings, the rest as debug.
 func SlogObserver(log *slog.Logger) Observer { return slogObserver{log} }

@@ -73,7 +73,8 @@ func NewPublisher(sender Sender, config PublisherConfig) *Publisher {
 func (p *Publisher) Life() Life { return p.life }
 
 // Publish sends messages to a destination and waits for the fate of each, in
-// order. When ctx ends first the fate is Unknown: it may still be sent.
+// order. When ctx ends first the fate is Unknown: it may still be sent; what was
+// not even buffered by then is Refused.
 func (p *Publisher) Publish(ctx context.Context, destination string, messages ...Message) []PublishResult {
 	results := make([]PublishResult, len(messages))
 	var left sync.WaitGroup

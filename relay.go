@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/backoff"
@@ -19,7 +20,7 @@ type RelayConfig struct {
 	// Name is the scope of the relay's token: relays of one outbox have one
 	// name. Default: "relay".
 	Name string
-	// Observer is told what happens. Default: nobody.
+	// Observer is told what happens. Default: SlogObserver(slog.Default()).
 	Observer Observer
 	// Poll is how often an empty outbox is looked at. Default: 50 ms.
 	Poll time.Duration
@@ -49,7 +50,7 @@ func NewRelay[X any](store Store[X], sender Sender, config RelayConfig) *Relay[X
 		config.Clock = systemClock{}
 	}
 	if config.Observer == nil {
-		config.Observer = nobody{}
+		config.Observer = SlogObserver(slog.Default())
 	}
 	if config.Name == "" {
 		config.Name = "relay"

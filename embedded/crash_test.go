@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -342,5 +343,121 @@ func TestOneSenderFourProcesses(t *testing.T) {
 				t.Fatalf("effects by process: %v, want all four to have some", pids)
 			}
 		})
+	}
+}
+
+// TestRestoredLog: the log is put back from an older copy and grows again to
+// where the store had been: its new messages lie at offsets that count as
+// done. The run is refused; nothing is taken for done.
+func TestRestoredLog(t *testing.T) {
+	for name, more := range map[string]int{"shorter": 0, "as long": 40, "longer": 90} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "data")
+			backup := filepath.Join(t.TempDir(), "backup")
+			send := func(db *embedded.DB, from, n int) {
+				t.Helper()
+				p := db.Publisher(rollcall.PublisherConfig{})
+				for i := range n {
+					m := rollcall.Message{Key: "k", Body: fmt.Appendf(nil, "%d", from+i)}
+					if r := p.Publish(t.Context(), "orders", m)[0]; r.Fate != rollcall.Stored {
+						t.Fatal(r.Err)
+					}
+				}
+				if err := p.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			session := func(do func(db *embedded.DB)) {
+				t.Helper()
+				db, err := open(folder)
+				if err != nil {
+					t.Fatal(err)
+				}
+				do(db)
+				if err := db.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run := func(db *embedded.DB) error {
+				c := rollcall.NewConsumer("ledger", db.Source("orders"), db.Store(), recordOne, rollcall.ConsumerConfig{})
+				return c.RunUntilEmpty(t.Context())
+			}
+			session(func(db *embedded.DB) {
+				if _, err := db.DB().Exec(`CREATE TABLE ledger (n INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER, key TEXT, body TEXT)`); err != nil {
+					t.Fatal(err)
+				}
+				send(db, 0, 20)
+				if err := run(db); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if err := os.CopyFS(backup, os.DirFS(folder)); err != nil {
+				t.Fatal(err)
+			}
+			session(func(db *embedded.DB) {
+				send(db, 20, 40)
+				if err := run(db); err != nil {
+					t.Fatal(err)
+				}
+			})
+			for _, file := range []string{"log.db", "log.db.marks"} {
+				text, err := os.ReadFile(filepath.Join(backup, file))
+				if err == nil {
+					err = os.WriteFile(filepath.Join(folder, file), text, 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			session(func(db *embedded.DB) {
+				send(db, 100, more)
+				err := run(db)
+				if !errors.Is(err, rollcall.ErrDamaged) || !strings.Contains(err.Error(), "not the log") {
+					t.Fatalf("run on the restored log: %v, want it refused", err)
+				}
+			})
+		})
+	}
+}
+
+// TestDamagedLog: a damaged record ends the run with an error that says where;
+// it does not go silent.
+func TestDamagedLog(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "data")
+	db, err := open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.DB().Exec(`CREATE TABLE ledger (n INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER, key TEXT, body TEXT)`); err != nil {
+		t.Fatal(err)
+	}
+	p := db.Publisher(rollcall.PublisherConfig{})
+	p.Publish(t.Context(), "orders", rollcall.Message{Body: []byte("a body to be found and changed")})
+	if err := errors.Join(p.Close(t.Context()), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "log.db")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.LastIndex(string(text), "to be found")
+	if at < 0 {
+		t.Fatal("the body is not in the file: the test shows nothing")
+	}
+	text[at] ^= 0x20
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err = open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err = rollcall.NewConsumer("ledger", db.Source("orders"), db.Store(), recordOne, rollcall.ConsumerConfig{}).RunUntilEmpty(ctx)
+	if !errors.Is(err, rollcall.ErrDamaged) || ctx.Err() != nil {
+		t.Fatalf("run on a damaged log: %v, want it to end with ErrDamaged", err)
 	}
 }

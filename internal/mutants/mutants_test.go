@@ -102,3 +102,23 @@ func pattern(m mutant) string {
 	}
 	return "/^" + m.caught + "$"
 }
+
+// TestPage compares docs/planted-bugs.md with the list. UPDATE=1 writes it.
+func TestPage(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
+		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
+	for _, m := range mutants {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
+	}
+	path := "../../docs/planted-bugs.md"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || string(text) != b.String() {
+		t.Fatalf("docs/planted-bugs.md is not what the list says (%v): UPDATE=1 go test -run TestPage ./internal/mutants", err)
+	}
+}

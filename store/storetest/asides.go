@@ -23,6 +23,7 @@ func asideCases[X any]() []Case[X] {
 		{"dead-shortcut", deadShortcut[X]},
 		{"stored-behind", storedBehind[X]},
 		{"early-waits", earlyWaits[X]},
+		{"early-until-empty", earlyUntilEmpty[X]},
 		{"behind-a-failure", behindAFailure[X]},
 	}
 }
@@ -306,6 +307,37 @@ func earlyWaits[X any](t *testing.T, h Harness[X]) {
 	w.waitIdle()
 	if got := w.storage.Ledger(t); got[0] != line(w.stamped(1, "k")) || got[1] != line(w.stamped(2, "k")) {
 		t.Fatalf("effects %v, want versions 1, 2, 3", got)
+	}
+}
+
+// earlyUntilEmpty: versions 1, 3, 2 are there; a run until empty ends only when
+// version 3, woken by version 2, has taken effect. A version 5 keeps waiting
+// and does not keep the run from ending.
+func earlyUntilEmpty[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	var mu sync.Mutex
+	version := 0
+	handler := func(ctx context.Context, tx X, m rollcall.Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n := int(m.Stamp.Sequence); n > version+1 {
+			return rollcall.Early
+		} else {
+			version = n
+		}
+		return w.record(ctx, tx, m)
+	}
+	w.send(w.stamped(1, "k"), w.stamped(3, "k"), w.stamped(5, "k"), w.stamped(2, "k"))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := rollcall.NewConsumer[X](group, w.broker.Source(destination), w.storage.Open(t), handler, rollcall.ConsumerConfig{
+		Observer: w, Retry: rollcall.RetryConfig{First: time.Minute, Most: time.Minute}})
+	if err := c.RunUntilEmpty(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(line(w.stamped(1, "k")), line(w.stamped(2, "k")), line(w.stamped(3, "k")))
+	if rest := w.asides(rollcall.AsideWaiting); len(rest) != 1 || rest[0].Message.Stamp.Sequence != 5 {
+		t.Fatalf("waiting: %+v, want version 5", rest)
 	}
 }
 

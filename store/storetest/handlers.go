@@ -45,19 +45,21 @@ func outcomes[X any](t *testing.T, h Harness[X]) {
 				panic("at the disco")
 			case "dead":
 				return rollcall.Dead(errRefused)
+			case "cancelled": // a call of the handler's own was
+				return fmt.Errorf("call a service: %w", context.Canceled)
 			}
 			return w.record(ctx, tx, m)
 		}})
 	w.send(w.stamped(1, "ok"), w.stamped(2, "stale"), w.stamped(3, "filtered"), w.stamped(4, "repeated"), w.stamped(5, "fails"),
-		w.stamped(6, "panics"), w.stamped(7, "dead"), w.stamped(8, "ok"))
-	wait(t, "three to be dead", func() bool { return len(w.asides(rollcall.AsideDead)) == 3 })
+		w.stamped(6, "panics"), w.stamped(7, "dead"), w.stamped(8, "ok"), w.stamped(9, "cancelled"))
+	wait(t, "four to be dead", func() bool { return len(w.asides(rollcall.AsideDead)) == 4 })
 	w.waitIdle()
 	w.expect(line(w.stamped(1, "ok")), line(w.stamped(8, "ok")))
-	want := rollcall.Tally{Destination: destination, Dead: 3, Counts: rollcall.Counts{Applied: 2, Stale: 1, Filtered: 1, Repeated: 1}}
+	want := rollcall.Tally{Destination: destination, Dead: 4, Counts: rollcall.Counts{Applied: 2, Stale: 1, Filtered: 1, Repeated: 1}}
 	if got := w.tally(); got != want {
 		t.Fatalf("books %+v, want %+v", got, want)
 	}
-	attempts := map[string]int{"fails": 3, "panics": 3, "dead": 1}
+	attempts := map[string]int{"fails": 3, "panics": 3, "dead": 1, "cancelled": 3}
 	for _, a := range w.asides(rollcall.AsideDead) {
 		if a.Attempts != attempts[a.Message.Key] {
 			t.Errorf("%s has %d attempts, want %d", a.Message.Key, a.Attempts, attempts[a.Message.Key])
