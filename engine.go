@@ -183,12 +183,12 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	e.mu.Unlock()
 
 	var beside sync.WaitGroup
-	ctx, end := context.WithCancel(ctx)
+	live, end := context.WithCancel(ctx)
 	defer end()
-	beside.Go(func() { e.workAsides(ctx) })
-	beside.Go(func() { e.upkeep(ctx) })
-	beside.Go(func() { watch(ctx) })
-	failed := e.fetchLoop(ctx)
+	beside.Go(func() { e.workAsides(live) })
+	beside.Go(func() { e.upkeep(live) })
+	beside.Go(func() { watch(live) })
+	failed := e.fetchLoop(live)
 	end() // a source that cannot go on ends the rest too
 	drained := e.drain(sub, &beside)
 	return errors.Join(failed, drained, e.releaseOwn())
