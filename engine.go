@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,6 @@ type engine[X any] struct {
 	own        Hold // the worker's own token
 	sub        Subscription
 	partitions map[Partition]*runner
-	stopping   bool
 	space      chan struct{} // a queue has room again
 }
 
@@ -189,7 +189,9 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	beside.Go(func() { e.upkeep(live) })
 	beside.Go(func() { watch(live) })
 	failed := e.fetchLoop(live)
-	end() // a source that cannot go on ends the rest too
+	end() // a source that cannot go on ends the rest too, in the same time
+	late := time.AfterFunc(e.config.Drain, func() { cancel(errDrain) })
+	defer late.Stop()
 	drained := e.drain(sub, &beside)
 	return errors.Join(failed, drained, e.releaseOwn())
 }
@@ -265,25 +267,11 @@ func (e *engine[X]) fetchLoop(ctx context.Context) error {
 // drain ends the subscription, which revokes what is owned, and waits for the
 // rest of the work.
 func (e *engine[X]) drain(sub Subscription, beside *sync.WaitGroup) error {
-	e.mu.Lock()
-	e.stopping = true
-	var shared []*runner
-	for _, r := range e.partitions {
-		if !e.can.Exclusive {
-			shared = append(shared, r)
-		}
-	}
-	e.mu.Unlock()
-	for _, r := range shared {
-		r.stop()
-	}
-	for _, r := range shared { // receipts are good until Close
-		select {
-		case <-r.done:
-		case <-e.work.Done():
-		}
+	if !e.can.Exclusive {
+		e.stopRunners() // receipts are good until Close
 	}
 	err := sub.Close(e.work)
+	e.stopRunners() // what a subscription that broke has not revoked
 	if e.work.Err() == nil {
 		err = errors.Join(err, e.waitBeside(beside))
 	}
@@ -294,6 +282,22 @@ func (e *engine[X]) drain(sub Subscription, beside *sync.WaitGroup) error {
 		return context.Cause(e.work)
 	}
 	return err
+}
+
+// stopRunners lets every partition finish the batch in hand, and no other.
+func (e *engine[X]) stopRunners() {
+	e.mu.Lock()
+	runners := slices.Collect(maps.Values(e.partitions))
+	e.mu.Unlock()
+	for _, r := range runners {
+		r.stop()
+	}
+	for _, r := range runners {
+		select {
+		case <-r.done:
+		case <-e.work.Done():
+		}
+	}
 }
 
 func (e *engine[X]) waitBeside(beside *sync.WaitGroup) error {
