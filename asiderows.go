@@ -5,124 +5,145 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/backoff"
+	"github.com/rollcall-mq/rollcall/internal/failpoint"
+	"github.com/rollcall-mq/rollcall/internal/protocol"
 )
 
-// writeAsides is step 7: what failed, waits, is dead or parked goes aside in
-// the transaction in which its numbers enter their rolls.
-func (e *engine[X]) writeAsides(ctx context.Context, tx Tx[X], w *work) error {
-	var rows []Aside
-	var finished []Identity
-	applied := make(map[string]bool)
-	for _, it := range w.items {
-		if it.fate == fateApplied {
-			applied[it.delivery.Key] = true
+// states are the names of the protocol's states.
+var states = map[protocol.State]AsideState{protocol.RowWaiting: AsideWaiting, protocol.RowDead: AsideDead, protocol.RowParked: AsideParked,
+	protocol.RowAttempt: AsideAttempt, protocol.RowDone: AsideDone, protocol.RowDiscarded: AsideDiscarded}
+
+func stateName(s protocol.State) AsideState { return states[s] }
+
+func stateNumber(name AsideState) protocol.State {
+	for s, n := range states {
+		if n == name {
+			return s
 		}
 	}
-	for _, it := range w.items {
-		if state, ok := asideState(it.fate); ok {
-			row := e.asideRow(it, state, it.spent())
-			if row.Early && applied[it.delivery.Key] {
-				row.Due = row.Created // what it waits for may have come in this very batch
-			}
-			rows = append(rows, row)
-		} else if it.suspect {
-			finished = append(finished, it.id())
-		}
-	}
-	if len(rows) > 0 {
-		if _, err := tx.Asides().Put(ctx, e.group, rows); err != nil {
+	return 0
+}
+
+// setAside is step 7: rows are inserted, and the attempts of messages that are
+// decided go.
+func (t *transaction[X]) setAside(ctx context.Context, w *protocol.Work, a protocol.Action) error {
+	rows := t.tx.Asides()
+	if len(a.Wake) > 0 {
+		if err := rows.Wake(ctx, t.group, a.Wake, t.config.Clock.Now()); err != nil {
 			return err
 		}
 	}
-	w.aside = rows
-	if len(finished) == 0 {
+	t.aside = make([]Aside, len(a.Put))
+	for i, put := range a.Put {
+		t.aside[i] = t.asideRow(&w.Items[put.Item], put)
+	}
+	if len(t.aside) > 0 {
+		if _, err := rows.Put(ctx, t.group, t.aside); err != nil {
+			return err
+		}
+	}
+	if len(a.Drop) == 0 {
 		return nil
 	}
-	return tx.Asides().DropAttempts(ctx, e.group, finished)
+	return rows.DropAttempts(ctx, t.group, t.identities(w, a.Drop))
 }
 
-func asideState(f fate) (AsideState, bool) {
-	switch f {
-	case fateUnknown:
-		return AsideParked, true
-	case fateDead:
-		return AsideDead, true
-	case fateBehind, fateEarly, fateWaiting:
-		return AsideWaiting, true
-	}
-	return "", false
-}
-
-// spent is how many attempts the message has had after this transaction.
-func (it *item) spent() int {
-	switch it.fate {
-	case fateWaiting, fateDead:
-		return it.attempts + 1
-	}
-	return it.attempts
-}
-
-func (e *engine[X]) asideRow(it *item, state AsideState, attempts int) Aside {
-	now := e.config.Clock.Now()
-	m := it.delivery.Message
-	if state == AsideAttempt {
+func (t *transaction[X]) asideRow(it *protocol.Item, put protocol.Put) Aside {
+	now := t.config.Clock.Now()
+	d := &t.subject.deliveries[it.Index]
+	m := d.Message
+	if put.State == protocol.RowAttempt {
 		m.Body, m.Headers = nil, nil // the broker still has them
 	}
-	return Aside{
-		Identity: it.id(),
-		State:    state,
-		Cause:    it.cause,
-		Attempts: attempts,
-		Early:    it.fate == fateEarly,
-		OwnsKey:  it.hasKey && state != AsideParked && state != AsideAttempt,
-		DedupKey: it.key,
+	row := Aside{
+		Identity: t.subject.identity(it.Index),
+		State:    stateName(put.State),
+		Cause:    it.Cause,
+		Attempts: put.Attempts,
+		Early:    put.Early,
+		OwnsKey:  put.OwnsKey,
+		DedupKey: DedupKey(it.Dedup),
 		Created:  now,
 		Updated:  now,
-		Due:      now.Add(e.delay(it.fate, attempts, it.again)),
-		Position: it.delivery.Position,
+		Due:      now,
+		Position: d.Position,
 		Message:  m,
 	}
+	if !put.Now {
+		row.Due = now.Add(t.delay(it.Fate, put.Attempts, it.Again))
+	}
+	return row
 }
 
 // delay is how long a row waits: behind another one it is looked at as soon as
 // it is the first of its Key.
-func (e *engine[X]) delay(f fate, attempts int, again againDelay) time.Duration {
+func (e *engine[X]) delay(f protocol.Fate, attempts int, again protocol.Delay) time.Duration {
 	switch {
-	case f == fateBehind:
+	case f == protocol.Behind:
 		return 0
-	case again.set:
-		return again.after
+	case again.Set:
+		return again.After
 	}
 	return backoff.Delay(max(0, attempts-1), e.config.Retry.First, e.config.Retry.Most)
 }
 
+// turn is a compare and set of a row's state.
+func (t *transaction[X]) turn(ctx context.Context, w *protocol.Work, a protocol.Action) (bool, error) {
+	rows, now := t.tx.Asides(), t.config.Clock.Now()
+	if len(a.Wake) > 0 {
+		return true, rows.Wake(ctx, t.group, a.Wake, now)
+	}
+	if a.Turn.To == 0 {
+		return true, nil // it took effect: the claim stays
+	}
+	var err error
+	switch {
+	case a.Savepoint:
+		t.unclaim, err = t.tx.Savepoint(ctx)
+	case a.Undo:
+		if err = t.unclaim(ctx); err == nil {
+			err = failpoint.Hit(ctx, "aside-undone", len(w.Items))
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	c := a.Turn
+	change := AsideChange{State: stateName(c.To), Cause: c.Cause, Attempts: c.Attempts, Early: c.Early, OwnsKey: c.OwnsKey, Due: now, Updated: now}
+	if c.To == protocol.RowWaiting {
+		change.Due = now.Add(t.delay(c.Fate, c.Attempts, c.Again))
+	}
+	return rows.Turn(ctx, t.group, c.Row, []AsideState{stateName(c.From)}, change)
+}
+
 // count adds what became of the messages to the durable counters, in the
 // transaction that decided it, so that no kill can make them wrong.
-func (e *engine[X]) count(ctx context.Context, tx Tx[X], w *work) (Counts, error) {
+func (t *transaction[X]) count(ctx context.Context, w *protocol.Work) error {
 	var c Counts
-	for _, it := range w.items {
-		if !it.counted {
+	for i := range w.Items {
+		if it := &w.Items[i]; !it.Counted {
 			c.add(it)
 		}
 	}
+	t.counts = c
 	if c == (Counts{}) {
-		return c, nil
+		return nil
 	}
-	return c, tx.Records().Count(ctx, e.group, w.batch.Partition.Destination, e.slot(w.hold), c)
+	return t.tx.Records().Count(ctx, t.group, t.subject.partition.Destination, t.slot(t.hold), c)
 }
 
-func (c *Counts) add(it *item) {
-	switch it.fate {
-	case fateApplied:
+func (c *Counts) add(it *protocol.Item) {
+	switch it.Fate {
+	case protocol.Applied:
 		c.Applied++
-	case fateRepeated:
+	case protocol.Repeated:
 		c.Repeated++
-	case fateStale:
+	case protocol.Stale:
 		c.Stale++
-	case fateFiltered:
+	case protocol.Filtered:
 		c.Filtered++
 	}
-	if it.copied {
+	if it.Copied {
 		c.Copies++
 	}
 }
@@ -136,26 +157,4 @@ func (e *engine[X]) slot(h Hold) int32 {
 		return h.Holder.Partition.Number
 	}
 	return -1 - int32(OriginOf(h.Holder.Worker)%asideSlots)
-}
-
-func keysOf(items []*item) []string {
-	var keys []string
-	for _, it := range items {
-		if it.fate == fateRun && it.delivery.Key != "" {
-			keys = append(keys, it.delivery.Key)
-		}
-	}
-	return distinct(keys)
-}
-
-func distinct(keys []string) []string {
-	seen := make(map[string]bool, len(keys))
-	out := keys[:0:0]
-	for _, k := range keys {
-		if !seen[k] {
-			seen[k] = true
-			out = append(out, k)
-		}
-	}
-	return out
 }

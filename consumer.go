@@ -3,316 +3,153 @@ package rollcall
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/backoff"
 	"github.com/rollcall-mq/rollcall/internal/failpoint"
-	"github.com/rollcall-mq/rollcall/internal/interval"
+	"github.com/rollcall-mq/rollcall/internal/protocol"
 )
 
-// This file is the commit protocol: the only place where once is decided, and
-// the only one that orders its steps. The numbers are those of the project's
-// design (docs/how-it-works.md); protocol-cases names what each prevents.
+// The commit protocol. What comes next, and what becomes of each message, is
+// decided by pure functions: internal/protocol/order.go has the order of the
+// steps, top to bottom. This file carries out what a batch needs, perform.go
+// what a transaction needs. Nothing here decides about once.
 //
-//	1 drop what is Known        (plan.go)
+//	1 drop what is Known         protocol.Plan
 //	2 BEGIN; token
 //	3 keys
 //	4 behind
-//	5 effects                   (effects.go)
+//	5 effects
 //	6 rolls, again
 //	7 aside rows
 //	8 COMMIT
-//	9 settle
-
-// work is one batch, or a part of it, on its way through the protocol.
-type work struct {
-	hold    Hold
-	batch   *Batch
-	items   []*item
-	rolls   *rollCache
-	covered bool        // this part carries the batch's covered offsets
-	careful bool        // savepoints: a handler failed when they ran without
-	singly  bool        // one by one: a failure took the transaction with it
-	alone   *Aside      // the attempt row of the one suspect message that this part is
-	aside   []Aside     // what this transaction set aside
-	merged  lockedRolls // the rolls as this transaction leaves them
-}
+//	9 settle                     only when every part is durable
 
 // process takes a batch from fetch to settle. It returns nil when the batch is
 // durable, ErrFenced when the token of its fetch is no longer good (nothing was
 // settled), or the error of ctx.
 func (e *engine[X]) process(ctx context.Context, hold Hold, b *Batch, rolls *rollCache, suspects *int) error {
-	if err := e.load(ctx, b, rolls); err != nil {
-		return err
-	}
-	items := e.plan(b, rolls) // 1
-	parts, err := e.suspectParts(ctx, hold, b, items, rolls, suspects)
-	if err != nil {
-		return err
-	}
-	for i := range parts {
-		parts[i].covered = i == len(parts)-1
-		if err := e.sideBySide(ctx, &parts[i]); err != nil {
+	s := e.subject(b, rolls)
+	state := protocol.Batch{Config: e.rules(), Items: e.describe(s), Covered: covered(b), CoveredRoll: s.roll(rolls.partition), Budget: *suspects}
+	var answer protocol.Answer
+	for {
+		var stage protocol.Stage
+		var works []protocol.Work
+		state, stage, works = state.Next(answer)
+		*suspects = state.Budget
+		answer = protocol.Answer{Works: works}
+		var err error
+		switch stage {
+		case protocol.Load:
+			answer.Rolls, err = e.load(ctx, s)
+		case protocol.Suspect, protocol.Bump:
+			works[0], err = e.transact(ctx, hold, s, works[0])
+		case protocol.Complete:
+			err = e.sideBySide(ctx, hold, s, works)
+		case protocol.Settle:
+			if err = failpoint.Hit(ctx, "settle", len(b.Deliveries)); err == nil {
+				e.settle(ctx, b)
+			}
+		case protocol.Finished:
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if err := failpoint.Hit(ctx, "settle", len(items)); err != nil {
-		return err
-	}
-	e.settle(ctx, b) // 9
-	return nil
 }
 
-// sideBySide deals a part by Key over several transactions and waits for all:
-// the partition stands still until none of them is in doubt.
-func (e *engine[X]) sideBySide(ctx context.Context, w *work) error {
-	if w.alone != nil {
-		if err := e.bump(ctx, w); err != nil {
-			return err
-		}
+// rules is what the decisions depend on.
+func (e *engine[X]) rules() protocol.Config {
+	return protocol.Config{Attempts: e.config.Retry.Attempts, Chunk: chunk, Traces: e.batchHandler == nil, Hands: e.config.Parallel}
+}
+
+// chunk is how many messages share a savepoint once a handler has failed:
+// measured best between one savepoint a message and redoing whole batches.
+const chunk = 25
+
+// sideBySide runs the transactions of a part and waits for all: the partition
+// stands still until none of them is in doubt.
+func (e *engine[X]) sideBySide(ctx context.Context, hold Hold, s *subject, works []protocol.Work) error {
+	errs := make([]error, len(works))
+	if len(works) == 1 {
+		works[0], errs[0] = e.transact(ctx, hold, s, works[0])
+		return errs[0]
 	}
-	hands := w.deal(e.config.Parallel)
-	if len(hands) == 1 {
-		return e.complete(ctx, &hands[0])
-	}
-	errs := make([]error, len(hands))
 	var wg sync.WaitGroup
-	for i := range hands {
-		wg.Go(func() { errs[i] = e.complete(ctx, &hands[i]) })
+	for i := range works {
+		wg.Go(func() { works[i], errs[i] = e.transact(ctx, hold, s, works[i]) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// complete runs the transaction until it is durable. A hit, a failing handler
-// and a COMMIT in doubt lead to the same: again from BEGIN. Nothing is guessed.
-func (e *engine[X]) complete(ctx context.Context, w *work) error {
-	started := e.config.Clock.Now()
-	for try := 0; ; try++ {
-		begin(w.items)
-		counts, err := e.transact(ctx, w)
-		switch {
-		case err == nil:
-			e.committed(w, counts, e.config.Clock.Now().Sub(started))
-			return nil
-		case errors.Is(err, errRedo):
-			try = -1
+// transact runs a transaction until it is durable: it carries out what the
+// protocol asks for and tells it the answer.
+func (e *engine[X]) transact(ctx context.Context, hold Hold, s *subject, w protocol.Work) (protocol.Work, error) {
+	t := &transaction[X]{engine: e, hold: hold, subject: s, started: e.config.Clock.Now()}
+	defer t.rollback()
+	var event protocol.Event
+	var failure error
+	for try := 0; ; {
+		var action protocol.Action
+		w, action = w.Next(event)
+		switch action.Do {
+		case protocol.Done:
+			t.durable(&w)
+			return w, nil
+		case protocol.Gone:
+			return w, errGone
+		case protocol.Lost:
+			e.observe(Fenced{s.partition, failure})
+			return w, failure
+		case protocol.Again:
+			t.again(action)
+			event = protocol.Event{}
+			if !action.Wait {
+				try = 0
+			} else if err := e.pause(ctx, places[w.Kind], failure, try); err != nil {
+				return w, err
+			} else {
+				try++
+			}
 			continue
-		case errors.Is(err, ErrFenced):
-			e.observe(Fenced{w.batch.Partition, err})
-			return err
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, ErrInDoubt):
+		}
+		event, failure = t.perform(ctx, &w, action)
+		if failure == nil {
+			continue
+		}
+		if ctx.Err() != nil && !errors.Is(failure, ErrFenced) {
+			return w, context.Cause(ctx)
+		}
+		event = protocol.Event{Kind: e.kindOf(failure)}
+		if event.Kind == protocol.InDoubt {
 			// The roll, the key or the aside row tells: the redo waits on the
 			// locks of the transaction in doubt and then finds what it left.
-			e.observe(InDoubt{w.batch.Partition, err})
-		default:
-			w.careful = w.careful || e.store.Classify(err) == ClassConflict
-		}
-		if err := e.pause(ctx, "batch", err, try); err != nil {
-			return err
+			e.observe(InDoubt{s.partition, failure})
 		}
 	}
 }
 
-// errRedo: the plan or the way of running changed; again from BEGIN, at once.
-var errRedo = errors.New("rollcall: again from BEGIN")
+// places are the names that Paused events give to kinds of transactions.
+var places = map[protocol.Kind]string{protocol.OfBatch: "batch", protocol.OfRow: "aside", protocol.OfRowAttempt: "aside attempt",
+	protocol.OfSuspects: "attempts", protocol.OfAlone: "attempt"}
 
-// transact is steps 2 to 8 for one part of a batch.
-func (e *engine[X]) transact(ctx context.Context, w *work) (counts Counts, err error) {
-	if !w.anythingNew() {
-		return Counts{}, nil
-	}
-	if err := failpoint.Hit(ctx, "begin", len(w.items)); err != nil {
-		return Counts{}, err
-	}
-	tx, err := e.store.Begin(ctx)
-	if err != nil {
-		return Counts{}, err
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // what failed is reported; a rollback that fails too changes nothing
-		}
-	}()
-	steps := []struct {
-		name string
-		do   func() error
-	}{
-		{"token", func() error { return tx.Fence(ctx, w.hold) }},        // 2
-		{"keys", func() error { return e.claimKeys(ctx, tx, w.items) }}, // 3
-		{"behind", func() error { return e.findBehind(ctx, tx, w) }},    // 4
-		{"effects", func() error { return e.runEffects(ctx, tx, w) }},   // 5
-		{"rolls", func() error { return e.mergeRolls(ctx, tx, w) }},     // 6
-		{"asides", func() error { return e.writeAsides(ctx, tx, w) }},   // 7
-		{"counts", func() (err error) { counts, err = e.count(ctx, tx, w); return err }},
-		{"commit", func() error { return tx.Commit(ctx) }}, // 8
-	}
-	for _, step := range steps {
-		if err = failpoint.Hit(ctx, step.name, len(w.items)); err == nil {
-			err = step.do()
-		}
-		if err != nil {
-			return Counts{}, err
-		}
-	}
-	return counts, failpoint.Hit(ctx, "committed", len(w.items))
-}
+// errGone: the row is not waiting any more.
+var errGone = errors.New("rollcall: the row is not waiting any more")
 
-// claimKeys is step 3: the DedupKeys of all messages left, sorted, repeats
-// inside the batch removed first. Winners stay Fresh. Losers are never set
-// aside, but where a dead or parked row holds the key.
-func (e *engine[X]) claimKeys(ctx context.Context, tx Tx[X], items []*item) error {
-	byKey := make(map[DedupKey]*item)
-	var claims []KeyClaim
-	for _, it := range items {
-		if !it.hasKey || it.fate != fateRun && it.fate != fateWaiting && it.fate != fateDead {
-			continue
-		}
-		if first := byKey[it.key]; first != nil {
-			it.fate = fateRepeated
-			if first.id() == it.id() {
-				it.fate = fateDropped // not the application sending twice
-			}
-			continue
-		}
-		byKey[it.key] = it
-		claims = append(claims, KeyClaim{it.key, it.id()})
+// kindOf says what an error means for the protocol.
+func (e *engine[X]) kindOf(err error) protocol.EventKind {
+	switch {
+	case errors.Is(err, ErrFenced):
+		return protocol.Fenced
+	case errors.Is(err, ErrInDoubt):
+		return protocol.InDoubt
+	case e.store.Classify(err) == ClassConflict:
+		return protocol.Conflict
 	}
-	if len(claims) == 0 {
-		return nil
-	}
-	slices.SortFunc(claims, func(a, b KeyClaim) int { return slices.Compare(a.Key[:], b.Key[:]) })
-	answers, err := tx.Records().Claim(ctx, e.group, claims)
-	if err != nil {
-		return err
-	}
-	for i, a := range answers {
-		it := byKey[claims[i].Key]
-		switch {
-		case a.Fresh:
-		case a.Owner == it.id():
-			it.fate = fateDropped // this very message: redelivered, or our own COMMIT in doubt
-		case a.Held:
-			it.fate, it.cause = fateDead, causeKeyHeld
-			it.hasKey = false // that row does not own the key
-		default:
-			it.fate = fateRepeated
-		}
-	}
-	return nil
-}
-
-const causeKeyHeld = "key held: an earlier message with this key is dead or parked; discard that one and redrive this, or redrive that one"
-
-// findBehind is step 4: Fresh messages whose Key has a row waiting are set
-// aside behind it; their DedupKey stays. Nothing is stored as a pointer: it is
-// read whenever it is needed. Messages behind one that fails in this very
-// batch are found in step 5.
-func (e *engine[X]) findBehind(ctx context.Context, tx Tx[X], w *work) error {
-	keys := keysOf(w.items)
-	if len(keys) == 0 {
-		return nil
-	}
-	queues, err := tx.Asides().Queues(ctx, e.group, keys)
-	if err != nil || len(queues) == 0 {
-		return err
-	}
-	var early []string
-	for _, it := range w.items {
-		q, ok := queues[it.delivery.Key]
-		if !ok || it.delivery.Key == "" || it.fate != fateRun {
-			continue
-		}
-		if q.First != 0 {
-			it.fate, it.cause = fateBehind, causeBehind
-		} else if q.Early {
-			early = append(early, it.delivery.Key)
-		}
-	}
-	if len(early) == 0 {
-		return nil
-	}
-	// What came too early is looked at again when another of its Key commits.
-	return tx.Asides().Wake(ctx, e.group, distinct(early), e.config.Clock.Now())
-}
-
-const causeBehind = "behind an earlier message of its key"
-
-// mergeRolls is step 6: create what is missing, lock all in sorted order, test
-// the numbers against what the locking read returned, merge every number of
-// the batch but the Unknown ones. A hit means another worker was faster.
-func (e *engine[X]) mergeRolls(ctx context.Context, tx Tx[X], w *work) error {
-	locked, err := e.lockRolls(ctx, tx, w)
-	if err != nil {
-		return err
-	}
-	if hits := retest(w.items, locked); hits > 0 {
-		w.rolls.learn(locked)
-		e.observe(Hit{w.batch.Partition, hits})
-		return errRedo
-	}
-	for _, it := range w.items {
-		if it.fate == fateUnknown {
-			continue
-		}
-		it.merge(locked)
-	}
-	if w.covered {
-		locked.cover(w.rolls.partition, w.batch.Covered)
-	}
-	out, err := e.limitRolls(locked)
-	if err != nil {
-		return err
-	}
-	w.merged = locked
-	if len(out) == 0 {
-		return nil
-	}
-	return tx.Records().Write(ctx, e.group, out)
-}
-
-// lockRolls locks what the batch may change, and reads it again.
-func (e *engine[X]) lockRolls(ctx context.Context, tx Tx[X], w *work) (lockedRolls, error) {
-	scopes := w.scopesToLock()
-	if len(scopes) == 0 {
-		return lockedRolls{}, nil
-	}
-	rows, err := tx.Records().Lock(ctx, e.group, scopes)
-	if err != nil {
-		return lockedRolls{}, err
-	}
-	return openRolls(rows)
-}
-
-// retest compares the items with what the locking read returned, changes the
-// plan of those that another worker has done, and says how many those are.
-func retest(items []*item, locked lockedRolls) (hits int) {
-	for _, it := range items {
-		if it.fate == fateDropped || it.fate == fateUnknown {
-			continue
-		}
-		for _, m := range it.marks[:it.nmarks] {
-			if !m.decides {
-				continue
-			}
-			switch locked.answer(m) {
-			case interval.Known:
-				it.planned = fateDropped
-				hits++
-			case interval.Unknown:
-				it.planned, it.cause = fateUnknown, causeUnknown
-				hits++
-			default:
-				continue
-			}
-			break
-		}
-	}
-	return hits
+	return protocol.Failed
 }
 
 // settle is step 9. It may fail: that is only another delivery, absorbed by
@@ -343,84 +180,19 @@ func (e *engine[X]) pause(ctx context.Context, where string, cause error, try in
 	return e.config.Clock.Sleep(ctx, d)
 }
 
-// A row set aside goes through the same steps under the worker's own token:
-// its claim is the row itself, and its numbers are in their rolls already.
-
-// completeRow runs one due row until it is decided, here or by another worker.
-func (e *engine[X]) completeRow(ctx context.Context, row Aside) error {
-	it := rowItem(&row)
-	mine := false
-	err := e.retry(ctx, "aside attempt", func() (err error) {
-		mine, err = e.attemptRow(ctx, &row, it)
-		return err
-	})
-	if err != nil || !mine {
-		return err
-	}
-	started := e.config.Clock.Now()
+// retry repeats something until it works: doing it twice is harmless. Being
+// fenced and being stopped end it.
+func (e *engine[X]) retry(ctx context.Context, where string, do func() error) error {
 	for try := 0; ; try++ {
-		begin([]*item{it})
-		counts, err := e.transactRow(ctx, &row, it)
+		err := do()
 		switch {
-		case err == nil:
-			e.rowCommitted(&row, it, counts, e.config.Clock.Now().Sub(started))
-			return nil
-		case errors.Is(err, errGone):
-			return nil // another worker was faster, or our COMMIT in doubt had happened
-		case errors.Is(err, errRedo):
-			try = -1
-			continue
-		case errors.Is(err, ErrFenced):
+		case err == nil || errors.Is(err, ErrFenced):
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		if err := e.pause(ctx, "aside", err, try); err != nil {
+		if err := e.pause(ctx, where, err, try); err != nil {
 			return err
 		}
 	}
-}
-
-// errGone: the row is not waiting any more.
-var errGone = errors.New("rollcall: the row is not waiting any more")
-
-// transactRow is steps 2 to 8 for a row set aside. It takes the row from
-// waiting to done before the effect and undoes that if the effect fails, so
-// that two workers, or two redrives, cannot both run it.
-func (e *engine[X]) transactRow(ctx context.Context, row *Aside, it *item) (counts Counts, err error) {
-	if err := failpoint.Hit(ctx, "aside-begin", 1); err != nil {
-		return Counts{}, err
-	}
-	tx, err := e.store.Begin(ctx)
-	if err != nil {
-		return Counts{}, err
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback()
-		}
-	}()
-	var undo func(context.Context) error
-	steps := []struct {
-		name string
-		do   func() error
-	}{
-		{"token", func() error { return tx.Fence(ctx, e.ownHold()) }}, // 2
-		{"claim", func() (err error) { undo, err = e.claimRow(ctx, tx, row); return err }},
-		{"keys", func() error { return e.claimRowKey(ctx, tx, row, it) }},     // 3
-		{"behind", func() error { return e.rowBehind(ctx, tx, row) }},         // 4
-		{"effects", func() error { return e.runRow(ctx, tx, it) }},            // 5
-		{"asides", func() error { return e.turnRow(ctx, tx, row, it, undo) }}, // 7
-		{"counts", func() (err error) { counts, err = e.countRow(ctx, tx, row, it); return err }},
-		{"commit", func() error { return tx.Commit(ctx) }}, // 8
-	}
-	for _, step := range steps {
-		if err = failpoint.Hit(ctx, "aside-"+step.name, 1); err == nil {
-			err = step.do()
-		}
-		if err != nil {
-			return Counts{}, err
-		}
-	}
-	return counts, failpoint.Hit(ctx, "aside-committed", 1)
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/failpoint"
+	"github.com/rollcall-mq/rollcall/internal/protocol"
 )
 
 // Handler is the user's code for one message. It makes its effect through tx,
@@ -24,166 +24,43 @@ type Handler[X any] func(ctx context.Context, tx X, m Message) error
 // effect in order.
 type BatchHandler[X any] func(ctx context.Context, tx X, messages []Message) ([]error, error)
 
-// chunk is how many messages share a savepoint once a handler has failed:
-// measured best between one savepoint a message and redoing whole batches.
-const chunk = 25
-
-// againDelay is a delay that a handler asked for.
-type againDelay struct {
-	set   bool
-	after time.Duration
-}
-
 // errHandlerFailed: at least one handler failed where there is no savepoint.
 var errHandlerFailed = errors.New("rollcall: a handler failed")
 
-// runEffects is step 5. Handlers run without savepoints first, since nearly
-// all batches succeed; when one fails, all is undone and done again carefully.
-func (e *engine[X]) runEffects(ctx context.Context, tx Tx[X], w *work) error {
-	behindPlanned(w.items)
-	items := runnable(w.items)
-	if len(items) == 0 {
-		return nil
-	}
-	if w.careful || len(items) == 1 {
-		return e.runCarefully(ctx, tx, w, items)
-	}
-	err := e.runTogether(ctx, tx, items)
-	if errors.Is(err, errHandlerFailed) {
-		w.careful = true
-		return errRedo
-	}
-	return err
-}
-
-// runTogether runs all handlers and decides the fate of each if none failed.
-func (e *engine[X]) runTogether(ctx context.Context, tx Tx[X], items []*item) error {
-	outcomes, err := e.call(ctx, tx.User(), items)
-	if err != nil {
-		return err
-	}
-	if err := tx.Usable(); err != nil {
-		return errHandlerFailed // and ignored it: run carefully to find which one
-	}
-	for i := range items {
-		if err := e.environment(ctx, outcomes[i]); err != nil {
-			return err
-		}
-		if e.tracesLeft(outcomes[i]) || e.waits(outcomes[i]) {
-			return errHandlerFailed
+// effects is step 5: it runs the handlers of items and returns what they said.
+// What is not the messages' fault is an error instead.
+func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protocol.Action) (event protocol.Event, err error) {
+	if a.Savepoint {
+		if t.undo, err = t.tx.Savepoint(ctx); err != nil {
+			return event, err
 		}
 	}
-	for i, it := range items {
-		e.decide(it, outcomes[i])
+	messages := make([]Message, len(a.Items))
+	for i, item := range a.Items {
+		messages[i] = t.subject.deliveries[w.Items[item].Index].Message
 	}
-	return nil
-}
-
-// runCarefully runs handlers in chunks with a savepoint each, and the messages
-// of a chunk in which one failed singly. A failed message never takes its
-// batch with it; the later ones of its Key are set aside behind it.
-func (e *engine[X]) runCarefully(ctx context.Context, tx Tx[X], w *work, items []*item) error {
-	blocked := make(map[string]bool)
-	for first := 0; first < len(items); first += chunk {
-		part := notBlocked(items[first:min(first+chunk, len(items))], blocked)
-		if len(part) > 1 && !w.singly {
-			undo, err := tx.Savepoint(ctx)
-			if err != nil {
-				return err
-			}
-			err = e.runTogether(ctx, tx, part)
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, errHandlerFailed) {
-				return err
-			}
-			if undo(ctx) != nil {
-				// The failure took the whole transaction with it. Which message
-				// it was is found one by one.
-				w.singly = true
-				return errRedo
-			}
+	said, err := t.call(ctx, t.tx.User(), messages)
+	alone := len(messages) == 1 && len(said) == 1
+	if err != nil && !(errors.Is(err, errHandlerFailed) && alone) {
+		if errors.Is(err, errHandlerFailed) {
+			return protocol.Event{Broken: true}, nil
 		}
-		for _, it := range part {
-			if err := e.runSingle(ctx, tx, it, blocked); err != nil {
-				return err
-			}
+		return event, err
+	}
+	if gone := t.tx.Usable(); gone != nil {
+		event.Broken = true // a handler ignored the error: carefully, to find which one
+		if alone && said[0] == nil {
+			said[0] = fmt.Errorf("rollcall: the handler ignored the error of a statement that ended its transaction: %w", gone)
 		}
 	}
-	return nil
-}
-
-func (e *engine[X]) runSingle(ctx context.Context, tx Tx[X], it *item, blocked map[string]bool) error {
-	if blocked[it.delivery.Key] {
-		it.fate, it.cause = fateBehind, causeBehind
-		return nil
-	}
-	undo, err := tx.Savepoint(ctx)
-	if err != nil {
-		return err
-	}
-	outcomes, err := e.call(ctx, tx.User(), []*item{it})
-	if err != nil && !errors.Is(err, errHandlerFailed) {
-		return err
-	}
-	outcome := outcomes[0]
-	if gone := tx.Usable(); outcome == nil && gone != nil {
-		outcome = fmt.Errorf("rollcall: the handler ignored the error of a statement that ended its transaction: %w", gone)
-	}
-	if err := e.environment(ctx, outcome); err != nil {
-		return err
-	}
-	e.decide(it, outcome)
-	if outcome != nil && it.fate != fateStale && it.fate != fateFiltered {
-		if undo(ctx) != nil {
-			// The failure took the whole transaction with it (SQLite does so when
-			// a statement is interrupted). What was decided stays decided.
-			it.planned = it.fate
-			return errRedo
+	event.Outcomes = make([]protocol.Outcome, len(said))
+	for i, outcome := range said {
+		if err := t.environment(ctx, outcome); err != nil {
+			return event, err
 		}
+		event.Outcomes[i] = outcomeOf(outcome)
 	}
-	if it.fate == fateWaiting && it.delivery.Key != "" {
-		blocked[it.delivery.Key] = true
-	}
-	return nil
-}
-
-// behindPlanned sets aside what comes after a message that failed in an earlier
-// try of this very batch.
-func behindPlanned(items []*item) {
-	blocked := make(map[string]bool)
-	for _, it := range items {
-		switch {
-		case it.delivery.Key == "":
-		case it.fate == fateWaiting:
-			blocked[it.delivery.Key] = true
-		case it.fate == fateRun && blocked[it.delivery.Key]:
-			it.fate, it.cause = fateBehind, causeBehind
-		}
-	}
-}
-
-// notBlocked sets the messages of blocked Keys aside and returns the others.
-func notBlocked(items []*item, blocked map[string]bool) []*item {
-	out := make([]*item, 0, len(items))
-	for _, it := range items {
-		if blocked[it.delivery.Key] {
-			it.fate, it.cause = fateBehind, causeBehind
-			continue
-		}
-		out = append(out, it)
-	}
-	return out
-}
-
-// tracesLeft: the outcome may have left something in the transaction that must
-// not stay. A batch handler promises that it has not.
-func (e *engine[X]) tracesLeft(outcome error) bool {
-	if e.batchHandler != nil {
-		return false
-	}
-	return errors.Is(outcome, Early) || errors.Is(outcome, Repeated)
+	return event, nil
 }
 
 // waits: the message failed, so the later ones of its Key must not have run.
@@ -210,48 +87,46 @@ func (e *engine[X]) environment(ctx context.Context, outcome error) error {
 	return nil
 }
 
-// decide turns the outcome of a handler into the message's fate.
-func (e *engine[X]) decide(it *item, outcome error) {
+// outcomeOf is what a handler said, as far as the protocol looks at it.
+func outcomeOf(outcome error) protocol.Outcome {
 	var dead *deadError
 	var again *againError
 	switch {
 	case outcome == nil:
-		it.fate = fateApplied
+		return protocol.Outcome{Kind: protocol.TookEffect}
 	case errors.Is(outcome, Stale):
-		it.fate = fateStale
+		return protocol.Outcome{Kind: protocol.SaysStale}
 	case errors.Is(outcome, Filtered):
-		it.fate = fateFiltered
+		return protocol.Outcome{Kind: protocol.SaysFiltered}
 	case errors.Is(outcome, Repeated):
-		it.fate = fateRepeated
+		return protocol.Outcome{Kind: protocol.SaysRepeated}
 	case errors.Is(outcome, Early):
-		it.fate, it.cause = fateEarly, outcome.Error()
+		return protocol.Outcome{Kind: protocol.SaysEarly, Cause: outcome.Error()}
 	case errors.As(outcome, &dead):
-		it.fate, it.cause = fateDead, outcome.Error()
-	case it.attempts+1 >= e.config.Retry.Attempts:
-		it.fate, it.cause = fateDead, outcome.Error()
-	default:
-		it.fate, it.cause = fateWaiting, outcome.Error()
-		if errors.As(outcome, &again) {
-			it.again = againDelay{true, again.after}
-		}
+		return protocol.Outcome{Kind: protocol.SaysDead, Cause: outcome.Error()}
 	}
+	o := protocol.Outcome{Kind: protocol.Fails, Cause: outcome.Error()}
+	if errors.As(outcome, &again) {
+		o.Again = protocol.Delay{Set: true, After: again.after}
+	}
+	return o
 }
 
 // call runs the handler of each item and returns an outcome each. Without a
 // batch handler or Gather it stops at the first one that failed.
-func (e *engine[X]) call(ctx context.Context, tx X, items []*item) ([]error, error) {
-	if err := failpoint.Hit(ctx, "effect", len(items)); err != nil {
+func (e *engine[X]) call(ctx context.Context, tx X, messages []Message) ([]error, error) {
+	if err := failpoint.Hit(ctx, "effect", len(messages)); err != nil {
 		return nil, err
 	}
 	switch {
 	case e.batchHandler != nil:
-		return e.callBatch(ctx, tx, items)
-	case e.config.Gather && len(items) > 1:
-		return e.callGathered(ctx, tx, items)
+		return e.callBatch(ctx, tx, messages)
+	case e.config.Gather && len(messages) > 1:
+		return e.callGathered(ctx, tx, messages)
 	}
-	outcomes := make([]error, len(items))
-	for i, it := range items {
-		outcomes[i] = e.callOne(ctx, tx, it)
+	outcomes := make([]error, len(messages))
+	for i := range messages {
+		outcomes[i] = e.callOne(ctx, tx, messages[i])
 		if e.waits(outcomes[i]) {
 			return outcomes, e.failed(ctx, outcomes[i])
 		}
@@ -271,11 +146,11 @@ func (e *engine[X]) failed(ctx context.Context, outcome error) error {
 // success, whatever it returned.
 var errDeadline = errors.New("rollcall: handler exceeded its deadline")
 
-func (e *engine[X]) callOne(ctx context.Context, tx X, it *item) (outcome error) {
+func (e *engine[X]) callOne(ctx context.Context, tx X, m Message) (outcome error) {
 	ctx, cancel := context.WithTimeout(ctx, e.config.HandlerTimeout)
 	defer cancel()
 	defer e.recovered(ctx, &outcome)
-	return e.handler(ctx, tx, it.delivery.Message)
+	return e.handler(ctx, tx, m)
 }
 
 // recovered turns a panic and a missed deadline into an outcome.
@@ -288,11 +163,7 @@ func (e *engine[X]) recovered(ctx context.Context, outcome *error) {
 	}
 }
 
-func (e *engine[X]) callBatch(ctx context.Context, tx X, items []*item) (outcomes []error, err error) {
-	messages := make([]Message, len(items))
-	for i, it := range items {
-		messages[i] = it.delivery.Message
-	}
+func (e *engine[X]) callBatch(ctx context.Context, tx X, messages []Message) (outcomes []error, err error) {
 	hctx, cancel := context.WithTimeout(ctx, e.config.HandlerTimeout)
 	defer cancel()
 	func() {
@@ -300,25 +171,25 @@ func (e *engine[X]) callBatch(ctx context.Context, tx X, items []*item) (outcome
 		outcomes, err = e.batchHandler(hctx, tx, messages)
 	}()
 	switch {
-	case err != nil && len(items) == 1:
+	case err != nil && len(messages) == 1:
 		return []error{err}, nil
 	case err != nil:
 		return nil, e.failed(ctx, err)
 	case outcomes == nil:
-		return make([]error, len(items)), nil
-	case len(outcomes) != len(items):
-		return nil, fmt.Errorf("rollcall: the batch handler returned %d outcomes for %d messages; it must return none or one each", len(outcomes), len(items))
+		return make([]error, len(messages)), nil
+	case len(outcomes) != len(messages):
+		return nil, fmt.Errorf("rollcall: the batch handler returned %d outcomes for %d messages; it must return none or one each", len(outcomes), len(messages))
 	}
 	return outcomes, nil
 }
 
 // callGathered runs the handlers of different Keys side by side and those of
 // one Key one after the other. Messages without a Key have no order.
-func (e *engine[X]) callGathered(ctx context.Context, tx X, items []*item) ([]error, error) {
-	outcomes := make([]error, len(items))
+func (e *engine[X]) callGathered(ctx context.Context, tx X, messages []Message) ([]error, error) {
+	outcomes := make([]error, len(messages))
 	lanes := make(map[string][]int)
-	for i, it := range items {
-		key := it.delivery.Key
+	for i := range messages {
+		key := messages[i].Key
 		if key == "" {
 			key = fmt.Sprint("\x00", i)
 		}
@@ -328,7 +199,7 @@ func (e *engine[X]) callGathered(ctx context.Context, tx X, items []*item) ([]er
 	for _, lane := range lanes {
 		wg.Go(func() {
 			for _, i := range lane {
-				outcomes[i] = e.callOne(ctx, tx, items[i])
+				outcomes[i] = e.callOne(ctx, tx, messages[i])
 				if e.waits(outcomes[i]) {
 					return
 				}

@@ -61,6 +61,7 @@ var floors = []floor{
 	{prefix: "", exact: true, ours: []string{"internal/"}, clients: nil,
 		why: "the root is contracts and engine: importing it must link no driver, no client, no dialect"},
 	{prefix: "internal/dialect", ours: nil, why: "SQL text knows no domain word"},
+	{prefix: "internal/protocol", ours: []string{"internal/interval"}, why: "the decision core is pure: no clock, no input or output, no driver, no message"},
 	{prefix: "internal/mutants", ours: nil, why: "it runs the go command on copies; it imports nothing of us"},
 	{prefix: "internal/", ours: []string{"internal/"}, clients: []string{"github.com/tidwall/gjson", "github.com/google/uuid"},
 		why: "mechanisms know no message: standard library and small, pure libraries"},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/rollcall-mq/rollcall/internal/interval"
 )
 
 // runner works off the batches of one partition, one after the other.
@@ -303,38 +305,28 @@ func (e *engine[X]) reacquire(ctx context.Context, r *runner, cache **rollCache,
 	return Start{got[0].Token, startPosition(roll, r.incarnation)}, nil
 }
 
-// load reads the rolls of a batch that are not in the cache.
-func (e *engine[X]) load(ctx context.Context, b *Batch, rolls *rollCache) error {
-	scopes := rolls.missing(b)
-	if len(scopes) == 0 {
-		return nil
+// load is the batch's table of rolls, without locks; what is not in the cache is
+// read.
+func (e *engine[X]) load(ctx context.Context, s *subject) ([]*interval.Set, error) {
+	sets, missing := s.cache.table(s.scopes)
+	if len(missing) == 0 {
+		return sets, nil
 	}
-	return e.retry(ctx, "rolls", func() error {
-		rows, err := e.store.Rolls(ctx, e.group, scopes)
+	err := e.retry(ctx, "rolls", func() error {
+		rows, err := e.store.Rolls(ctx, e.group, missing)
 		if err != nil {
 			return err
 		}
-		locked, err := openRolls(rows)
+		rolls, err := openRolls(rows)
 		if err != nil {
 			return err
 		}
-		rolls.learn(locked)
+		s.cache.learn(rolls)
 		return nil
 	})
-}
-
-// committed takes over what a transaction left and reports it.
-func (e *engine[X]) committed(w *work, counts Counts, took time.Duration) {
-	w.rolls.learn(w.merged)
-	duplicates := 0
-	for _, it := range w.items {
-		if it.fate == fateDropped {
-			duplicates++
-		}
+	if err != nil {
+		return nil, err
 	}
-	for _, a := range w.aside {
-		e.observe(SetAside{a.Message.ID, a.Message.Destination, a.State, a.Attempts, a.Cause})
-	}
-	e.observe(Committed{Partition: w.batch.Partition, Delivered: len(w.items), Duplicates: duplicates,
-		Counts: counts, SetAside: len(w.aside), Took: took})
+	sets, _ = s.cache.table(s.scopes)
+	return sets, nil
 }

@@ -260,7 +260,7 @@ var strategies = map[string][]rollcall.Strategy{
 }
 
 func TestKilledAtEveryStep(t *testing.T) {
-	steps := []string{"begin", "token", "keys", "behind", "effects", "effect", "rolls", "asides", "counts", "commit", "committed", "settle"}
+	steps := []string{"begin", "token", "keys", "behind", "effects", "effect", "rolls", "write", "asides", "counts", "commit", "committed", "settle"}
 	for name, by := range strategies {
 		t.Run(name, func(t *testing.T) {
 			folder, db, want := world(t, 400)

@@ -13,11 +13,11 @@ import (
 )
 
 // steps are the points between two steps of the protocol.
-var steps = []string{"begin", "token", "keys", "behind", "effects", "effect", "rolls", "asides", "counts", "commit", "committed", "settle"}
+var steps = []string{"begin", "token", "keys", "behind", "effects", "effect", "rolls", "write", "asides", "counts", "commit", "committed", "settle"}
 
 // asideSteps are those of a row set aside.
 var asideSteps = []string{"aside-begin", "aside-token", "aside-claim", "aside-keys", "aside-behind", "aside-effects",
-	"aside-asides", "aside-counts", "aside-commit", "aside-committed"}
+	"aside-turn", "aside-counts", "aside-commit", "aside-committed"}
 
 var shapes = map[string]memory.Shape{"X": memory.Replayable, "XQ": memory.Exclusive, "S": memory.Shared}
 

@@ -1,0 +1,124 @@
+package protocol
+
+import (
+	"slices"
+
+	"github.com/rollcall-mq/rollcall/internal/interval"
+)
+
+// askRolls is step 6: lock all rolls of numbers that are not known to be Known.
+// The batch's table is sorted, so every worker locks in this order.
+func askRolls(w *Work) Action {
+	w.Locked = w.rollsToLock()
+	return Action{Do: Rolls, Rolls: w.Locked}
+}
+
+func (w *Work) rollsToLock() []int {
+	var out []int
+	for i := range w.Items {
+		it := &w.Items[i]
+		if it.Fate == Unknown {
+			continue
+		}
+		for _, m := range it.Marks[:it.NMarks] {
+			if !m.Known && !slices.Contains(out, m.Roll) {
+				out = append(out, m.Roll)
+			}
+		}
+	}
+	if len(w.Covered) > 0 && !slices.Contains(out, w.CoveredRoll) {
+		out = append(out, w.CoveredRoll)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// hearRolls: test the numbers against what the locking read returned, then
+// merge every number of the work but the Unknown ones: applied, dropped,
+// repeated, hit or set aside. A hit means another worker was faster.
+func hearRolls(w *Work, e Event) verdict {
+	w.Sets = e.Sets
+	if w.Hits = w.retest(); w.Hits > 0 {
+		return again
+	}
+	w.Changed = make([]bool, len(w.Sets))
+	for i := range w.Items {
+		if it := &w.Items[i]; it.Fate != Unknown {
+			w.merge(it)
+		}
+	}
+	if at, locked := slices.BinarySearch(w.Locked, w.CoveredRoll); locked {
+		for _, c := range w.Covered {
+			w.Sets[at].AddRange(c.First, c.Last)
+			w.Changed[at] = true
+		}
+	}
+	return goOn
+}
+
+// retest compares the items with what the locking read returned, changes the
+// plan of those that another worker has done, and says how many those are.
+func (w *Work) retest() (hits int) {
+	for i := range w.Items {
+		it := &w.Items[i]
+		if it.Fate == Unknown {
+			continue
+		}
+		for j := range it.Marks[:it.NMarks] {
+			m := &it.Marks[j]
+			at, locked := slices.BinarySearch(w.Locked, m.Roll)
+			if !locked {
+				continue // all its numbers in this work were Known already
+			}
+			says := w.Sets[at].Answer(m.Number)
+			m.Known = says == interval.Known
+			if !m.Decides || it.Planned == Dropped || it.Fate == Dropped {
+				continue
+			}
+			switch says {
+			case interval.Known:
+				it.Planned = Dropped
+				hits++
+			case interval.Unknown:
+				it.Planned, it.Cause = Unknown, CauseUnknown
+				hits++
+			}
+		}
+	}
+	return hits
+}
+
+// merge adds the item's numbers to the locked rolls.
+func (w *Work) merge(it *Item) {
+	it.Counted = it.NMarks > 0
+	for _, m := range it.Marks[:it.NMarks] {
+		at, locked := slices.BinarySearch(w.Locked, m.Roll)
+		if !locked || w.Sets[at].Answer(m.Number) != interval.New {
+			continue
+		}
+		w.Sets[at].Add(m.Number)
+		w.Changed[at] = true
+		it.Counted = false
+		it.Copied = it.Copied || it.Fate == Dropped && m.Place
+	}
+}
+
+func askWrite(w *Work) Action {
+	var out []int
+	for i, changed := range w.Changed {
+		if changed {
+			out = append(out, i)
+		}
+	}
+	return Action{Do: Write, Rolls: out}
+}
+
+// anythingNew reports whether a transaction would change anything.
+func (w *Work) anythingNew() bool {
+	for i := range w.Items {
+		if it := &w.Items[i]; it.Planned != Dropped || it.Suspect {
+			return true
+		}
+	}
+	return len(w.rollsToLock()) > 0
+}
