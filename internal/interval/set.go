@@ -359,3 +359,11 @@ func (s *Set) assign(known, unknown []Range) {
 		s.more = &tail{known, unknown}
 	}
 }
+
+// Of returns the set of these ranges. Each list is sorted and has at least one
+// number between neighbours, and no number is in both.
+func Of(known, unknown []Range) *Set {
+	s := &Set{}
+	s.assign(slices.Clone(known), slices.Clone(unknown))
+	return s
+}

@@ -59,6 +59,7 @@ type Item struct {
 	Attempts      int    // attempts spent so far
 	Suspect       bool   // an attempt row was written for it
 	Again         Delay
+	Beside        bool // a dead or parked row owns its key: its own row does not
 	Copied        bool // its position was new though the message was not
 	Counted       bool // all its numbers were in their rolls before
 	Original      int  // Index of the same message earlier in the batch, or -1
@@ -125,7 +126,7 @@ func reset(items []Item) {
 	for i := range items {
 		it := &items[i]
 		it.Fate = it.Planned
-		it.Copied, it.Counted = false, false
+		it.Copied, it.Counted, it.Beside = false, false, false
 		it.Again = Delay{}
 		if it.Planned == Run {
 			it.Cause = ""

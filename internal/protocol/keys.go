@@ -38,7 +38,7 @@ func hearKeys(w *Work, e Event) verdict {
 			it.Fate = Dropped // this very message: redelivered, or our own COMMIT in doubt
 		case a.Held:
 			it.Fate, it.Cause = Dead, CauseKeyHeld
-			it.HasDedup = false // that row does not own the key
+			it.Beside = true // that row does not own the key
 		default:
 			it.Fate = Repeated
 		}

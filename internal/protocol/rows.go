@@ -17,7 +17,7 @@ func askAsides(w *Work) Action {
 		if state, ok := it.Fate.Aside(); ok {
 			early := it.Fate == Early
 			a.Put = append(a.Put, Put{Item: i, State: state, Attempts: it.Spent(), Early: early,
-				Now: early && applied[it.Key], OwnsKey: it.HasDedup && state != RowParked})
+				Now: early && applied[it.Key], OwnsKey: it.HasDedup && !it.Beside && state != RowParked})
 		} else if it.Suspect {
 			a.Drop = append(a.Drop, i)
 		}

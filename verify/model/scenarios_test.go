@@ -1,0 +1,33 @@
+package model
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestScenarios: nothing is lost, doubled, out of order, stuck or deadlocked in
+// any interleaving, and what a scenario is about is reached.
+func TestScenarios(t *testing.T) {
+	states, seen := 0, uint32(0)
+	for _, s := range Scenarios() {
+		t.Run(s.Name, func(t *testing.T) {
+			r := Explore(s, 1_500_000)
+			states += r.States
+			seen |= r.Witnesses
+			t.Logf("%d states, %d ends, %v", r.States, r.Ends, r.Took)
+			if r.Violation != "" {
+				t.Error(r.Tell())
+			}
+		})
+	}
+	var missing []string
+	for i, name := range witnessNames {
+		if seen&(1<<i) == 0 {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("never reached, so nothing is shown about it: %s", strings.Join(missing, "; "))
+	}
+	t.Logf("%d states", states)
+}
