@@ -77,6 +77,7 @@ var floors = []floor{
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},
 		why: "benchmarks of the embedded pair"},
+	{prefix: "verify/model", ours: []string{"internal/protocol", "internal/interval"}, why: "the explorer runs the decision core, and nothing else of us"},
 	{prefix: "scripts/sales", clients: []string{"modernc.org/sqlite"}, why: "a bookkeeper must not share code with what it checks"},
 	{prefix: "pipeline", ours: []string{"", "effect", "internal/"}, clients: []string{"github.com/goccy/go-yaml"},
 		why: "the pipeline file names drivers, it never links one"},

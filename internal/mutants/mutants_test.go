@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +40,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var table []string
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, protocolMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			took := run(t, root, m)
@@ -91,13 +92,21 @@ func run(t *testing.T, root string, m mutant) time.Duration {
 	if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: test timed out") {
 		t.Fatalf("case %s ended without failing a test: %v\n%s", m.caught, err, out)
 	}
+	if _, breaks, _ := strings.Cut(m.caught, ": "); m.kit == onModel && !strings.Contains(string(out), "violation: "+breaks) {
+		t.Fatalf("case %s fails in another way:\n%.2000s", m.caught, out)
+	}
 	return time.Since(started)
 }
 
 // pattern finds the case below the tests of its package: the kit of brokers
 // runs once for every shape.
 func pattern(m mutant) string {
-	if m.kit == onBroker {
+	switch m.kit {
+	case onModel:
+		scenario, _, _ := strings.Cut(m.caught, ": ")
+		shape, name, _ := strings.Cut(scenario, "/")
+		return "^TestScenarios$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
+	case onBroker:
 		return "//^" + m.caught + "$"
 	}
 	return "/^" + m.caught + "$"
@@ -108,7 +117,7 @@ func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
 		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, protocolMutants) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
 	}
 	path := "../../docs/planted-bugs.md"

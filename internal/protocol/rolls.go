@@ -47,7 +47,7 @@ func hearRolls(w *Work, e Event) verdict {
 			w.merge(it)
 		}
 	}
-	if at, locked := slices.BinarySearch(w.Locked, w.CoveredRoll); locked {
+	if at := slices.Index(w.Locked, w.CoveredRoll); at >= 0 {
 		for _, c := range w.Covered {
 			w.Sets[at].AddRange(c.First, c.Last)
 			w.Changed[at] = true
@@ -66,8 +66,8 @@ func (w *Work) retest() (hits int) {
 		}
 		for j := range it.Marks[:it.NMarks] {
 			m := &it.Marks[j]
-			at, locked := slices.BinarySearch(w.Locked, m.Roll)
-			if !locked {
+			at := slices.Index(w.Locked, m.Roll)
+			if at < 0 {
 				continue // all its numbers in this work were Known already
 			}
 			says := w.Sets[at].Answer(m.Number)
@@ -92,8 +92,8 @@ func (w *Work) retest() (hits int) {
 func (w *Work) merge(it *Item) {
 	it.Counted = it.NMarks > 0
 	for _, m := range it.Marks[:it.NMarks] {
-		at, locked := slices.BinarySearch(w.Locked, m.Roll)
-		if !locked || w.Sets[at].Answer(m.Number) != interval.New {
+		at := slices.Index(w.Locked, m.Roll)
+		if at < 0 || w.Sets[at].Answer(m.Number) != interval.New {
 			continue
 		}
 		w.Sets[at].Add(m.Number)

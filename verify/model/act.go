@@ -39,6 +39,7 @@ func (w *world) step(i int, t *thread, e protocol.Event) {
 			}
 			t.tx = txn{holder: -1}
 		case protocol.Begin:
+			t.held = nil
 			t.tx = txn{open: true, holder: -1}
 		case protocol.Counts, protocol.Write:
 			w.write(t)
@@ -147,7 +148,11 @@ func (w *world) statement(i int, t *thread, outcomes []protocol.Outcome) {
 			e.Kind = protocol.Fenced
 		}
 	case protocol.Keys:
-		t.heard = append(slices.Clone(t.heard), w.claim(t, a.Claims[t.taken]))
+		answer := w.claim(t, a.Claims[t.taken])
+		t.heard = append(slices.Clone(t.heard), answer)
+		if answer.Held && !answer.Own {
+			t.held = append(slices.Clone(t.held), a.Claims[t.taken].Item)
+		}
 		if t.taken++; t.taken < len(a.Claims) {
 			return
 		}
@@ -201,6 +206,9 @@ func (w *world) statement(i int, t *thread, outcomes []protocol.Outcome) {
 			w.sees(sawGone)
 		}
 	case protocol.Commit:
+		if slices.ContainsFunc(t.held, func(item int) bool { return t.work.Items[item].Fate == protocol.Repeated }) {
+			w.bad = "lost: counted as a repeat of one that is dead"
+		}
 		w.learn(i, t)
 		w.commit(&t.tx)
 	}

@@ -129,6 +129,9 @@ func (t *thread) encode(b []byte, current int8) []byte {
 	for _, a := range t.heard {
 		b = append(b, bit(a.Fresh)|bit(a.Own)<<1|bit(a.Held)<<2)
 	}
+	for _, item := range t.held {
+		b = append(b, 0x80|byte(item))
+	}
 	b = t.tx.encode(b)
 	w := &t.work
 	b = append(b, byte(w.Kind), byte(w.At), bit(w.Careful)|bit(w.Singly)<<1, byte(w.Row.ID), byte(w.Row.Attempts),

@@ -263,6 +263,21 @@ func (w *world) doubt(i int, t *thread) {
 	case w.without("doubt is not taken for done"):
 		t.act = protocol.Action{Do: protocol.Done}
 		w.ended(i, t)
+	case w.without("doubt is not taken for failed") && t.work.Kind == protocol.OfBatch:
+		for item := range t.work.Items { // tried again later, whatever comes of the transaction
+			if at := slices.IndexFunc(w.rows, func(r row) bool { return r.message == t.message(item) }); at >= 0 {
+				if r := w.rows[at]; r.state == protocol.RowAttempt {
+					r.state, r.due = protocol.RowWaiting, true
+					w.setRow(r)
+				}
+				continue
+			}
+			r := row{id: w.nextRow, message: t.message(item), state: protocol.RowWaiting, due: true}
+			w.nextRow++
+			w.setRow(r)
+		}
+		t.act = protocol.Action{Do: protocol.Done}
+		w.ended(i, t)
 	default:
 		w.step(i, t, protocol.Event{Kind: protocol.InDoubt})
 	}

@@ -42,6 +42,10 @@ func late(entries []Entry) []Entry {
 	return entries
 }
 
+// together is how often a message fails before it is set aside when it ran with
+// others: with all, in its chunk, and alone.
+const together = 3
+
 var shapes = []Shape{Replayable, Exclusive, Shared}
 
 func orderScenarios() (out []*Scenario) {
@@ -61,9 +65,9 @@ func orderScenarios() (out []*Scenario) {
 			Entries: []Entry{{Hole: true}, {Message: 0}}, Faults: 1, Allow: Crash | ReplyLost}),
 		scenario("clean rebalance", Replayable, Scenario{Messages: []Message{{Key: "a"}, {}}, Entries: copies(1, 2), Batch: 1,
 			Faults: 2, Allow: Rebalance, NoSuspects: true}),
-		scenario("side by side", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "c"}}, Entries: copies(1, 2, 1), Batch: 3,
+		scenario("side by side", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "c"}}, Entries: copies(1, 2, 1), Batch: 3,
 			Hands: 2, Faults: 1, Allow: Crash | ReplyLost | Timeout}),
-		scenario("side by side, failing", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a"}, {Key: "c"}}, Entries: copies(1, 2, 3), Batch: 3,
+		scenario("side by side, failing", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "a"}, {Key: "c"}}, Entries: copies(1, 2, 3), Batch: 3,
 			Hands: 2, Faults: 1, Allow: Crash}),
 	)
 }
@@ -86,7 +90,7 @@ func repeatScenarios() (out []*Scenario) {
 func asideScenarios() (out []*Scenario) {
 	for _, shape := range shapes {
 		out = append(out,
-			scenario("one fails", shape, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a"}}, Entries: copies(1, 2),
+			scenario("one fails", shape, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "a"}}, Entries: copies(1, 2),
 				Faults: 1, Allow: Crash | ReplyLost | Timeout | Cut}),
 			scenario("one fails, two faults", shape, Scenario{Messages: []Message{{Fails: 1}}, Entries: copies(1), Faults: 2, Allow: Crash | ReplyLost}),
 			scenario("one fails, the next comes later", shape, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a"}}, Entries: late(copies(1, 2)),
@@ -94,9 +98,9 @@ func asideScenarios() (out []*Scenario) {
 			scenario("redriven twice", shape, Scenario{Messages: []Message{{Key: "a", Fails: 3}}, Entries: copies(1), Redrives: 2,
 				Faults: 1, Allow: ReplyLost}),
 			scenario("poison", shape, Scenario{Messages: []Message{{Key: "a", Poison: true}, {Key: "a"}}, Entries: copies(1, 2), Redrives: 1}),
-			scenario("killer", shape, Scenario{Messages: []Message{{Kills: 4}, {}}, Entries: copies(1, 2)}),
+			scenario("killer", shape, Scenario{Messages: []Message{{Kills: 6}, {}}, Entries: copies(1, 2)}),
 			scenario("killer, lost reply", shape, Scenario{Messages: []Message{{Kills: 4}}, Entries: copies(1), Faults: 1, Allow: ReplyLost | Crash}),
-			scenario("killer redriven", shape, Scenario{Messages: []Message{{Kills: 3}}, Entries: copies(1), Redrives: 1}),
+			scenario("killer redriven", shape, Scenario{Messages: []Message{{Kills: 8}}, Entries: copies(1), Redrives: 1}),
 			scenario("unknown number", shape, Scenario{Messages: []Message{{Lost: true}, {}}, Entries: copies(1, 2), Redrives: 1,
 				Faults: 1, Allow: AllFaults}),
 			scenario("too early", shape, Scenario{Messages: []Message{{Key: "a", After: 2}, {Key: "a"}}, Entries: copies(1, 2),
@@ -105,7 +109,7 @@ func asideScenarios() (out []*Scenario) {
 				Faults: 1, Allow: Crash}))
 	}
 	return append(out,
-		scenario("dead by another worker", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: 2}, {Key: "a"}}, Entries: copies(1, 2)}))
+		scenario("dead by another worker", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: together + 1}, {Key: "a"}}, Entries: copies(1, 2)}))
 }
 
 func keyScenarios() (out []*Scenario) {
@@ -115,16 +119,18 @@ func keyScenarios() (out []*Scenario) {
 				Faults: 2, Allow: Crash | ReplyLost | Timeout}),
 			scenario("sent twice, apart", shape, Scenario{Messages: []Message{{Dedup: 1}, {Dedup: 1}}, Entries: copies(1, 2), Keyed: true, Batch: 1,
 				Faults: 1, Allow: AllFaults}),
-			scenario("sent twice behind a failure", shape, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a", Dedup: 1}, {Key: "a", Dedup: 1}},
+			scenario("sent twice behind a failure", shape, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "a", Dedup: 1}, {Key: "a", Dedup: 1}},
 				Entries: copies(1, 2, 3), Batch: 3, Keyed: true, Faults: 0}),
+			scenario("sent twice behind a failure, apart", shape, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a", Dedup: 1}, {Key: "a", Dedup: 1}},
+				Entries: copies(1, 2, 3), Batch: 1, Keyed: true}),
 			scenario("keys alone", shape, Scenario{Messages: []Message{{Dedup: 1}, {Dedup: 2}}, Entries: copies(1, 2), Keyed: true, Position: false, Stamp: false,
 				Faults: 1, Allow: AllFaults}),
 			scenario("key held", shape, Scenario{Messages: []Message{{Dedup: 1, Fails: 2}, {Dedup: 1}}, Entries: late(copies(1, 2)), Keyed: true, Batch: 1,
 				Redrives: 2, Discards: 1, Attempts: 2}))
 	}
 	return append(out,
-		scenario("key held, lost reply", Shared, Scenario{Messages: []Message{{Dedup: 1, Poison: true}, {Dedup: 1}}, Entries: late(copies(1, 2)), Keyed: true,
-			Batch: 1, Redrives: 1, Attempts: 1, Faults: 1, Allow: ReplyLost}),
+		scenario("key held, lost reply", Shared, Scenario{Messages: []Message{{Dedup: 1, Fails: 1}, {Dedup: 1}}, Entries: late(copies(1, 2)), Keyed: true,
+			Batch: 1, Redrives: 2, Attempts: 1, Faults: 1, Allow: ReplyLost}),
 		scenario("keys crossed", Shared, Scenario{Messages: []Message{{Dedup: 1}, {Dedup: 2}, {Dedup: 2}, {Dedup: 1}}, Entries: copies(1, 2, 3, 4), Keyed: true,
 			Faults: 1, Allow: Crash}))
 }

@@ -60,6 +60,7 @@ type thread struct {
 	act   protocol.Action
 	taken int // keys or rolls of act that are locked already
 	heard []protocol.KeyAnswer
+	held  []int // items whose key a dead or parked row owns
 	tx    txn
 	token int8
 	next  *protocol.Work // a row's effect, after its attempt
