@@ -42,13 +42,10 @@ func (e *engine[X]) workAsides(ctx context.Context) {
 func (e *engine[X]) completeRow(ctx context.Context, row *Aside) error {
 	s := &subject{partition: Partition{row.Message.Destination, row.Message.Partition}, row: row,
 		deliveries: []Delivery{{Message: row.Message, Position: row.Position}}, identities: []Identity{row.Identity}}
-	attempt, effect := protocol.RowWork(e.rules(), rowItem(row), e.rowState(row))
-	if !effect.GivenUp() {
-		if _, err := e.transact(ctx, e.ownHold(), s, attempt); err != nil {
-			return notGone(err)
-		}
+	w, err := e.transact(ctx, e.ownHold(), s, protocol.RowWork(e.rules(), rowItem(row), e.rowState(row)))
+	if err == nil && w.Kind == protocol.OfRowAttempt {
+		_, err = e.transact(ctx, e.ownHold(), s, w.Effect())
 	}
-	_, err := e.transact(ctx, e.ownHold(), s, effect)
 	return notGone(err)
 }
 

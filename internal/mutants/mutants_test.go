@@ -105,7 +105,7 @@ func pattern(m mutant) string {
 	case onModel:
 		scenario, _, _ := strings.Cut(m.caught, ": ")
 		shape, name, _ := strings.Cut(scenario, "/")
-		return "^TestScenarios$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
+		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
 	case onBroker:
 		return "//^" + m.caught + "$"
 	}

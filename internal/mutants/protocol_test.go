@@ -65,6 +65,8 @@ var protocolMutants = []mutant{
 		"	if w.Row.Attempts >= w.Config.Attempts {", "	if false {", onModel, "X/killer: crash loop"},
 	{"killers for ever, redriven", "internal/protocol/rows.go",
 		"	if row.Attempts >= c.Attempts {", "	if false {", onModel, "X/killer redriven: crash loop"},
+	{"a stale row counts attempts", "internal/protocol/rows.go",
+		"row.State != RowWaiting || row.Attempts != counted {", "row.State != RowWaiting || row.Attempts != counted && false {", onModel, "X/killer redriven: crash loop"},
 	{"attempts not found", "internal/protocol/suspect.go",
 		"		case row.State == RowAttempt:\n			w.Alone[it.Index] = row\n", "		case row.State == RowAttempt:\n", onModel, "X/killer: crash loop"},
 }

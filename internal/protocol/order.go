@@ -106,7 +106,8 @@ var orders = map[Kind][]step{
 		{do: Begin},
 		{do: Token},
 		{do: Queues, ask: askRowQueues, hear: hearRowQueues},
-		{do: Turn, ask: askRowAttempt, hear: hearTurn},
+		{do: Known, ask: askRow, hear: hearRow},
+		{do: Turn, ask: askRowAttempt},
 		{do: Commit},
 	},
 	OfSuspects: {
@@ -134,6 +135,7 @@ func (w Work) Next(e Event) (Work, Action) {
 		return w, Action{Do: Lost}
 	case Failed, Conflict, InDoubt:
 		w.Careful = w.Careful || e.Kind == Conflict
+		w.Doubted = w.Doubted || e.Kind == InDoubt
 		w.At = 0
 		return w, Action{Do: Again, Wait: true}
 	}

@@ -72,15 +72,18 @@ func (w *Work) retest() (hits int) {
 			}
 			says := w.Sets[at].Answer(m.Number)
 			m.Known = says == interval.Known
-			if !m.Decides || it.Planned == Dropped || it.Fate == Dropped {
+			if !m.Decides || it.Planned == Dropped {
 				continue
 			}
 			switch says {
+			case interval.New:
+				continue
 			case interval.Known:
 				it.Planned = Dropped
-				hits++
 			case interval.Unknown:
 				it.Planned, it.Cause = Unknown, CauseUnknown
+			}
+			if it.Fate != Dropped {
 				hits++
 			}
 		}

@@ -91,22 +91,40 @@ func askRowAttempt(w *Work) Action {
 		Early: w.Row.Early, OwnsKey: w.Row.OwnsKey, Cause: w.Row.Cause, Fate: Waiting}}
 }
 
-// RowWork are the transactions of one due row: the attempt, then the effect. A
-// row that has had all its attempts is not run: it is declared dead, through
-// the same steps as any failure.
-func RowWork(c Config, it Item, row Row) (attempt, effect Work) {
+// RowWork is the first transaction of a due row: the attempt. A row that has had
+// all its attempts is not run: it is declared dead, through the same steps as
+// any failure, so its first transaction is the effect's.
+func RowWork(c Config, it Item, row Row) Work {
 	it.Original = -1
 	it.Attempts = row.Attempts
-	if row.Attempts >= c.Attempts {
-		it.Attempts--
-		it.Kill(fmt.Sprintf("its worker ended while it was in work, after %d attempts: %s", row.Attempts, row.Cause))
+	w := Work{Kind: OfRowAttempt, Config: c, Items: []Item{it}, Row: row, CoveredRoll: -1}
+	if row.Attempts < c.Attempts {
+		return w
 	}
-	w := Work{Config: c, Items: []Item{it}, Row: row, CoveredRoll: -1}
-	attempt, effect = w, w
-	attempt.Kind, effect.Kind = OfRowAttempt, OfRow
-	attempt.Items = []Item{it}
-	return attempt, effect
+	w.Items[0].Attempts--
+	w.Items[0].Kill(fmt.Sprintf("its worker ended while it was in work, after %d attempts: %s", row.Attempts, row.Cause))
+	w.Kind = OfRow
+	return w
 }
 
-// GivenUp reports whether a row is to be declared dead without another attempt.
-func (w *Work) GivenUp() bool { return w.Items[0].Planned == Dead }
+// Effect is the transaction that follows when the attempt is durable.
+func (w *Work) Effect() Work {
+	next := Work{Kind: OfRow, Config: w.Config, Items: w.Items, Row: w.Row, CoveredRoll: -1}
+	next.Row.Attempts++
+	return next
+}
+
+// askRow reads and locks the row. It must be as it was when it was found due,
+// or another worker has been at it since: then its attempts are not ours to count.
+func askRow(*Work) Action { return Action{Do: Known, Items: []int{0}} }
+
+func hearRow(w *Work, e Event) verdict {
+	row, counted := e.Rows[0], w.Row.Attempts
+	if w.Doubted && row.Attempts == counted+1 {
+		counted++ // the COMMIT in doubt had happened
+	}
+	if row.State != RowWaiting || row.Attempts != counted {
+		return gone
+	}
+	return goOn
+}

@@ -30,6 +30,7 @@ type Work struct {
 	At      int  // how many steps of its order are asked for
 	Careful bool // savepoints: a handler failed when they ran without
 	Singly  bool // one by one: a failure took the transaction with it
+	Doubted bool // a COMMIT of it had no answer
 	Hits    int  // messages that another worker was faster with
 	Effects effects
 

@@ -192,6 +192,9 @@ func (w *world) statement(i int, t *thread, outcomes []protocol.Outcome) {
 	case protocol.Known:
 		for _, item := range a.Items {
 			e.Rows = append(e.Rows, w.found(t, t.message(item)))
+			if r := w.rowIn(&t.tx, func(r *row) bool { return r.message == t.message(item) && r.state != 0 }); r != nil {
+				t.tx.setRow(*r) // locked
+			}
 		}
 	case protocol.Claim, protocol.Turn:
 		if a.Undo && t.taken == 0 {
@@ -302,9 +305,8 @@ func (w *world) ended(i int, t *thread) {
 	switch {
 	case t.act.Do == protocol.Lost:
 		t.lost = true
-	case t.act.Do == protocol.Done && t.next != nil && t.work.Kind == protocol.OfRowAttempt:
-		next, token := *t.next, t.token
-		w.start(i, t, next, token)
+	case t.act.Do == protocol.Done && t.work.Kind == protocol.OfRowAttempt:
+		w.start(i, t, t.work.Effect(), t.token)
 		return
 	}
 	t.on = false

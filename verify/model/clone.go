@@ -22,10 +22,6 @@ func (w *world) clone() *world {
 			k.hands[j].work = cloneWork(k.hands[j].work)
 		}
 		k.aside.work = cloneWork(k.aside.work)
-		if k.aside.next != nil {
-			next := cloneWork(*k.aside.next)
-			k.aside.next = &next
-		}
 		if k.batch != nil {
 			b := *k.batch
 			b.Items = slices.Clone(b.Items)

@@ -121,7 +121,7 @@ func (w *world) encodeWorker(b []byte, i int) []byte {
 }
 
 func (t *thread) encode(b []byte, current int8) []byte {
-	b = append(b, bit(t.on)|bit(t.lost)<<1|bit(t.next != nil)<<2)
+	b = append(b, bit(t.on)|bit(t.lost)<<1)
 	if !t.on {
 		return b
 	}
@@ -134,7 +134,7 @@ func (t *thread) encode(b []byte, current int8) []byte {
 	}
 	b = t.tx.encode(b)
 	w := &t.work
-	b = append(b, byte(w.Kind), byte(w.At), bit(w.Careful)|bit(w.Singly)<<1, byte(w.Row.ID), byte(w.Row.Attempts),
+	b = append(b, byte(w.Kind), byte(w.At), bit(w.Careful)|bit(w.Singly)<<1|bit(w.Doubted)<<2, byte(w.Row.ID), byte(w.Row.Attempts),
 		bit(w.Row.Early)|bit(w.Row.OwnsKey)<<1, byte(len(w.Covered)))
 	b = encodeItems(b, w.Items)
 	f := &w.Effects

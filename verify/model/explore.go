@@ -18,6 +18,7 @@ type Result struct {
 	Trace     []string // how it came to the violation
 	Witnesses uint32   // what was seen on the way
 	Ends      int      // states in which nothing more can happen
+	Found     []string // all violations, where all were looked for
 }
 
 // Tell is the counterexample, one line a step.
@@ -33,9 +34,16 @@ func (r *Result) Tell() string {
 // Explore visits every state that a scenario can reach, and stops at the first
 // violation. most bounds the states (0: no bound); reaching it is a violation.
 func Explore(s *Scenario, most int) *Result {
-	x := &explorer{seen: make(map[hash]struct{}), most: most, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+	return newExplorer(s, most).run()
+}
+
+func newExplorer(s *Scenario, most int) *explorer {
+	return &explorer{scenario: s, seen: make(map[hash]struct{}), most: most, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+}
+
+func (x *explorer) run() *Result {
 	started := time.Now()
-	x.visit(newWorld(s))
+	x.visit(newWorld(x.scenario))
 	x.result.States = len(x.seen)
 	x.result.Took = time.Since(started)
 	return &x.result
@@ -44,12 +52,14 @@ func Explore(s *Scenario, most int) *Result {
 type hash [2]uint64
 
 type explorer struct {
-	seen   map[hash]struct{}
-	seeds  [2]maphash.Seed
-	most   int
-	buffer []byte
-	path   []string
-	result Result
+	scenario *Scenario
+	all      bool // do not stop at the first violation
+	seen     map[hash]struct{}
+	seeds    [2]maphash.Seed
+	most     int
+	buffer   []byte
+	path     []string
+	result   Result
 }
 
 // visit is depth first: the path is the counterexample.
@@ -67,6 +77,12 @@ func (x *explorer) visit(w *world) (stop bool) {
 	moves := w.moves()
 	if w.bad == "" {
 		w.judge(moves)
+	}
+	if w.bad != "" && x.all {
+		if !slices.Contains(x.result.Found, w.bad) {
+			x.result.Found = append(x.result.Found, w.bad)
+		}
+		return false
 	}
 	if w.bad != "" {
 		x.result.Violation, x.result.Trace = w.bad, slices.Clone(x.path)
@@ -94,7 +110,7 @@ func (w *world) judge(moves []move) {
 		w.bad = "database deadlock"
 		return
 	}
-	if most := w.s.Attempts + 1 + w.s.Redrives*(w.s.Attempts+1); int(w.deaths) > most { // two workers may have read a redriven row
+	if most := w.s.Attempts + 1 + w.s.Redrives*w.s.Attempts; int(w.deaths) > most {
 		w.bad = "crash loop"
 		return
 	}

@@ -39,6 +39,7 @@ var guards = []guard{
 	{"key-held", "discard frees the key", "S/key held", ""}, // the operator gave the first up; the second waits for a decision
 	{"all-suspect", "clean release", "X/clean rebalance", "crawl"},
 	{"part-of-a-batch", "savepoint", "X/one fails", "doubled"},
+	{"zombie", "token compared", "X/two messages of one key", ""}, // the positions' roll is locked and tested again: it decides alone
 }
 
 // TestGuards: each rule that is taken away yields its counterexample.

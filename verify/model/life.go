@@ -184,16 +184,8 @@ func (w *world) runRow(i int, r row) {
 	if w.s.Keyed && m.Dedup != 0 {
 		it.HasDedup, it.Dedup = true, protocol.ID{byte(m.Dedup)}
 	}
-	attempt, effect := protocol.RowWork(w.s.config(), it,
-		protocol.Row{ID: int64(r.id), Attempts: int(r.attempts), Early: r.early, OwnsKey: r.ownsKey})
-	if effect.GivenUp() {
-		w.start(i, &k.aside, effect, k.own)
-		return
-	}
-	w.start(i, &k.aside, attempt, k.own)
-	if k.aside.on {
-		k.aside.next = &effect
-	}
+	w.start(i, &k.aside, protocol.RowWork(w.s.config(), it,
+		protocol.Row{ID: int64(r.id), Attempts: int(r.attempts), Early: r.early, OwnsKey: r.ownsKey}), k.own)
 }
 
 // crash is SIGKILL: open transactions stay at the server for a while, what was

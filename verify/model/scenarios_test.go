@@ -2,26 +2,35 @@ package model
 
 import (
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestScenarios: nothing is lost, doubled, out of order, stuck or deadlocked in
-// any interleaving, and what a scenario is about is reached.
+// any interleaving, and what the scenarios are about is reached.
 func TestScenarios(t *testing.T) {
+	var mu sync.Mutex
 	states, seen, ran := 0, uint32(0), 0
-	for _, s := range Scenarios() {
-		t.Run(s.Name, func(t *testing.T) {
-			r := Explore(s, 1_500_000)
-			ran++
-			states += r.States
-			seen |= r.Witnesses
-			t.Logf("%d states, %d ends, %v", r.States, r.Ends, r.Took)
-			if r.Violation != "" {
-				t.Error(r.Tell())
-			}
-		})
-	}
-	t.Logf("%d states", states)
+	started := time.Now()
+	t.Run("all", func(t *testing.T) {
+		for _, s := range Scenarios() {
+			t.Run(s.Name, func(t *testing.T) {
+				t.Parallel()
+				r := Explore(s, 1_500_000)
+				mu.Lock()
+				defer mu.Unlock()
+				ran++
+				states += r.States
+				seen |= r.Witnesses
+				t.Logf("%d states, %d ends, %v", r.States, r.Ends, r.Took)
+				if r.Violation != "" {
+					t.Error(r.Tell())
+				}
+			})
+		}
+	})
+	t.Logf("%d states in %v", states, time.Since(started))
 	if ran < len(Scenarios()) {
 		return // some were left out by name
 	}

@@ -63,7 +63,6 @@ type thread struct {
 	held  []int // items whose key a dead or parked row owns
 	tx    txn
 	token int8
-	next  *protocol.Work // a row's effect, after its attempt
 	lost  bool
 }
 
