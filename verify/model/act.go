@@ -360,6 +360,12 @@ func (w *world) advance(i int, answer protocol.Answer) {
 		k.settle = true
 	default:
 		switch {
+		case stage == protocol.Complete && works[0].Row.ID != 0 && works[0].Items[0].Planned == protocol.Dead && w.without("dead through the steps"):
+			r := *w.rowIn(&txn{}, func(r *row) bool { return int64(r.id) == works[0].Row.ID })
+			r.state = protocol.RowDead
+			w.setRow(r)
+			k.settle = true
+			return
 		case stage == protocol.Suspect && w.s.NoSuspects:
 			w.bad = "crawl: suspect although nobody died"
 		case stage == protocol.Bump:

@@ -30,6 +30,8 @@ var guards = []guard{
 	{"attempt-due", "an attempt is not due", "X/stopped", "doubled"},
 	{"doubt-guessed", "doubt is not taken for done", "S/two messages of one key", "lost"},
 	{"doubt-guessed", "doubt is not taken for failed", "S/two messages of one key", "doubled"},
+	{"doubt-overtaken", "the partition stands still", "X/one at a time", "order"},
+	{"dead-shortcut", "dead through the steps", "S/slow, not dead", "doubled"},
 	{"no-deadline", "deadlines at the server", "X/stopped", "stuck"},
 	{"settle-first", "settle last", "S/two messages of one key", "lost"},
 	{"settle-first", "settle last", "XQ/two messages of one key", "lost"},

@@ -278,6 +278,11 @@ func (w *world) doubt(i int, t *thread) {
 		}
 		t.act = protocol.Action{Do: protocol.Done}
 		w.ended(i, t)
+	case w.without("the partition stands still") && t.work.Kind == protocol.OfBatch && !w.workers[i].aside.on:
+		k := &w.workers[i]
+		k.aside = *t // the redo goes on beside the next batch
+		k.hands, k.batch, k.entries = nil, nil, nil
+		w.step(i, &k.aside, protocol.Event{Kind: protocol.InDoubt})
 	default:
 		w.step(i, t, protocol.Event{Kind: protocol.InDoubt})
 	}

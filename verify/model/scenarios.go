@@ -109,6 +109,7 @@ func asideScenarios() (out []*Scenario) {
 				Faults: 1, Allow: Crash}))
 	}
 	return append(out,
+		scenario("slow, not dead", Shared, Scenario{Messages: []Message{{}}, Entries: copies(1), Redrives: 1, Faults: 3, Allow: Timeout | Crash}),
 		scenario("dead by another worker", Replayable, Scenario{Messages: []Message{{Key: "a", Fails: together + 1}, {Key: "a"}}, Entries: copies(1, 2)}))
 }
 
