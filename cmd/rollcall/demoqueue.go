@@ -104,7 +104,7 @@ func (q *demoQueue) Lost([]rollcall.Partition) {
 func (q *demoQueue) Receive(ctx context.Context) (specimen.Message, error) {
 	for {
 		batches, err := q.sub.Fetch(ctx, rollcall.FetchRequest{Max: 1, Min: 1, Wait: 20 * time.Millisecond})
-		if err != nil {
+		if err != nil && !errors.Is(err, rollcall.ErrNotOwner) { // we slept: the partition comes again
 			return specimen.Message{}, err
 		}
 		if len(batches) > 0 && len(batches[0].Deliveries) > 0 {

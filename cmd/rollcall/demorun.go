@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ type demo struct {
 
 	mu       sync.Mutex
 	unbitten map[string]int
+	stuck    map[string]string
 }
 
 // patternNames are rollcall and the specimens.
@@ -45,7 +47,7 @@ func patternNames() []string {
 // run sends, works off with each pattern and gathers what they left. No child
 // is alive when it returns.
 func (d *demo) run(ctx context.Context) ([]check.Run, error) {
-	d.unbitten = make(map[string]int)
+	d.unbitten, d.stuck = make(map[string]int), make(map[string]string)
 	names := patternNames()
 	for _, name := range names {
 		if err := d.prepare(name); err != nil {
@@ -128,6 +130,9 @@ func (d *demo) hit(ctx context.Context, name string) error {
 	err = driver.Run(ctx)
 	d.mu.Lock()
 	d.unbitten[name] = len(driver.Unbitten())
+	if errors.Is(err, fault.ErrStuck) && name != demoSender {
+		d.stuck[name], err = err.Error(), nil // a finding: it is judged as it stands
+	}
 	d.mu.Unlock()
 	if cerr := log.Close(); err == nil {
 		err = cerr
@@ -161,7 +166,7 @@ func (d *demo) gather(names []string) ([]check.Run, error) {
 	}
 	var out []check.Run
 	for _, name := range names {
-		r := check.Run{Name: name, Plan: d.plan, Sender: sender}
+		r := check.Run{Name: name, Plan: d.plan, Sender: sender, Stuck: d.stuck[name]}
 		if r.Worker, err = history.Load(d.folder, name+"@"); err != nil {
 			return nil, err
 		}

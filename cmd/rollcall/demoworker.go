@@ -89,7 +89,7 @@ var moments = map[string][]fault.Moment{
 	"begin":     {fault.BeforeEffect},
 	"rolls":     {fault.AfterEffect},
 	"asides":    {fault.InRetry},
-	"commit":    {fault.AfterRecord},
+	"commit":    {fault.AfterRecord, fault.BeforeCommit},
 	"committed": {fault.Committing},
 	"settle":    {fault.BeforeSettle},
 }
@@ -98,7 +98,7 @@ var moments = map[string][]fault.Moment{
 func (s *watchedSource) step(ctx context.Context, name string, _ int) error {
 	for _, m := range moments[name] {
 		err := s.worker.inject.At(ctx, m, s.inWork()...)
-		if errors.Is(err, fault.ErrReplyLost) {
+		if errors.Is(err, fault.ErrReplyLost) || errors.Is(err, fault.ErrCommitLost) {
 			return fmt.Errorf("%w: %w", rollcall.ErrInDoubt, err)
 		}
 		if err != nil {

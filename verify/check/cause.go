@@ -13,28 +13,31 @@ const Unexplained = "no fault of the run explains it"
 
 func (r *Run) causeOfLoss(id string) string {
 	if e := r.struck(id); e != nil {
-		return tell(e)
+		return tell(e, "")
 	}
 	return Unexplained
 }
 
-func (r *Run) causeOfDouble(id string, rejected bool) string {
+// causeOfDouble also says whether a repeated send is all that is behind it.
+func (r *Run) causeOfDouble(id string, rejected bool) (cause string, again bool) {
 	if rejected {
-		return "it was rejected, and what it had written stayed"
+		return "it was rejected, and what it had written stayed", false
 	}
-	if e := r.struck(id); e != nil && e.Target == id {
-		return tell(e)
+	const twice = ", and it was done again"
+	e := r.struck(id)
+	if e != nil && e.Target == id {
+		return tell(e, twice), false
 	}
 	if cause := r.sentAgain(id); cause != "" {
-		return cause
+		return cause, true
 	}
 	if e := r.afterWake(id); e != nil {
-		return fmt.Sprintf("worker %d woke and set the offset back", e.PID)
+		return fmt.Sprintf("worker %d, awake again, set the offset back", e.PID), false
 	}
-	if e := r.struck(id); e != nil {
-		return tell(e)
+	if e != nil {
+		return tell(e, twice), false
 	}
-	return Unexplained
+	return Unexplained, false
 }
 
 // struck is the fault that was aimed at an order, else one that had it in hand.
@@ -43,7 +46,7 @@ func (r *Run) struck(id string) *history.Event {
 	for i := range r.Worker {
 		e := &r.Worker[i]
 		switch e.What {
-		case history.Kill, history.Sleep, history.ReplyLost, history.AckLost:
+		case history.Kill, history.Sleep, history.ReplyLost, history.CommitLost, history.AckLost:
 		default:
 			continue
 		}
@@ -64,7 +67,7 @@ func (r *Run) sentAgain(id string) string {
 	}
 	for _, e := range r.Sender {
 		if e.What == history.Kill && slices.Contains(e.Orders, id) {
-			return fmt.Sprintf("sender %d was killed when the broker had stored it and sent again", e.PID)
+			return fmt.Sprintf("sender %d was killed after the broker had stored it and before it knew; it was sent again", e.PID)
 		}
 	}
 	return "the application sent it twice"
@@ -86,15 +89,17 @@ func (r *Run) afterWake(id string) *history.Event {
 	return nil
 }
 
-// tell is an event in words.
-func tell(e *history.Event) string {
+// tell is an event in words, and what followed.
+func tell(e *history.Event, after string) string {
 	switch e.What {
 	case history.Sleep:
 		return fmt.Sprintf("worker %d slept past its lease %s, another did the work, and it woke", e.PID, e.Step)
 	case history.ReplyLost:
-		return fmt.Sprintf("worker %d did not get the reply, though it had happened", e.PID)
+		return fmt.Sprintf("worker %d got no answer to what had happened%s", e.PID, after)
+	case history.CommitLost:
+		return fmt.Sprintf("worker %d lost its connection before the COMMIT%s", e.PID, after)
 	case history.AckLost:
-		return fmt.Sprintf("the ack of worker %d was lost and it was delivered again", e.PID)
+		return fmt.Sprintf("the ack of worker %d was lost%s", e.PID, after)
 	}
-	return fmt.Sprintf("worker %d was killed %s", e.PID, e.Step)
+	return fmt.Sprintf("worker %d was killed %s%s", e.PID, e.Step, after)
 }

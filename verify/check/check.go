@@ -28,6 +28,7 @@ type Run struct {
 	Parked   []string        // in doubt, and says so
 	Sender   []history.Event // of all lives of the sender
 	Worker   []history.Event // of the workers, and what was done to them
+	Stuck    string          // why it did not work off its queue
 }
 
 // What became of an order that has a finding.
@@ -41,6 +42,8 @@ type Finding struct {
 	Order string `json:"order"`
 	What  string `json:"what"`
 	Cause string `json:"cause"`
+	// Sent: the order was sent twice, and no other fault is behind it.
+	Sent bool `json:"sent_twice,omitempty"`
 }
 
 // Verdict is the judgement of a run.
@@ -71,14 +74,14 @@ func (v *Verdict) Safe() bool { return v.Lost == 0 && v.Doubled == 0 && v.Proble
 // order set aside for all to see is not lost, but an effect of it is one too
 // many. So is an effect of an order that nobody sent.
 func Judge(r *Run) Verdict {
-	v := Verdict{Name: r.Name, Effects: len(r.Effects)}
+	v := Verdict{Name: r.Name, Effects: len(r.Effects), Problem: r.Stuck}
 	times := make(map[string]int)
 	var sum int64
 	for _, e := range r.Effects {
 		times[e.ID]++
 		sum += e.Cents
 	}
-	if sum != r.Balance {
+	if sum != r.Balance && v.Problem == "" {
 		v.Problem = "the balance is not the sum of the ledger"
 	}
 	sent := fates(r.Sender)
@@ -93,7 +96,7 @@ func Judge(r *Run) Verdict {
 	}
 	for id := range times {
 		v.Doubled++
-		v.Findings = append(v.Findings, Finding{id, Doubled, "nobody sent it"})
+		v.Findings = append(v.Findings, Finding{Order: id, What: Doubled, Cause: "nobody sent it"})
 	}
 	return v
 }
@@ -134,7 +137,8 @@ func (v *Verdict) mark(r *Run, id string, times int, sent fate) {
 	case times > most:
 		mark = MarkDoubled
 		v.Doubled++
-		v.Findings = append(v.Findings, Finding{id, Doubled, r.causeOfDouble(id, rejected)})
+		cause, again := r.causeOfDouble(id, rejected)
+		v.Findings = append(v.Findings, Finding{id, Doubled, cause, again})
 	case rejected:
 		mark = MarkRejected
 		v.Rejected++
@@ -145,7 +149,7 @@ func (v *Verdict) mark(r *Run, id string, times int, sent fate) {
 	default:
 		mark = MarkLost
 		v.Lost++
-		v.Findings = append(v.Findings, Finding{id, Lost, r.causeOfLoss(id)})
+		v.Findings = append(v.Findings, Finding{Order: id, What: Lost, Cause: r.causeOfLoss(id)})
 	}
 	v.Marks = append(v.Marks, mark)
 }

@@ -121,6 +121,8 @@ func (d *Driver) watch(ctx context.Context, p *Process) (finished bool, err erro
 			return false, d.add(history.Sleep, p, r)
 		case ReplyLost:
 			err = d.add(history.ReplyLost, p, r)
+		case CommitLost:
+			err = d.add(history.CommitLost, p, r)
 		case AckLost:
 			err = d.add(history.AckLost, p, r)
 		}
@@ -146,7 +148,7 @@ func (d *Driver) stop(ctx context.Context, p *Process) error {
 			return err
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("%s: waited for process %d to be outside a transaction", d.What, p.PID())
+			return fmt.Errorf("%w: %s: process %d was never outside a transaction", ErrStuck, d.What, p.PID())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -84,10 +84,12 @@ func (l *Link) Ask(ctx context.Context, r Request) (Reply, error) {
 	}
 }
 
-// What a step returns whose fault is a loss: the work is done all the same.
+// What a step returns whose fault is a lost connection. But for ErrCommitLost
+// the work is done all the same.
 var (
-	ErrReplyLost = errors.New("the connection broke before the answer to COMMIT came")
-	ErrAckLost   = errors.New("the ack was lost")
+	ErrReplyLost  = errors.New("the connection broke before the answer to COMMIT came")
+	ErrCommitLost = errors.New("the connection broke before the COMMIT")
+	ErrAckLost    = errors.New("the ack was lost")
 )
 
 // Injector stops a child at the steps of its faults. It is safe for
@@ -118,6 +120,8 @@ func (in *Injector) At(ctx context.Context, moment Moment, orders ...string) err
 	switch in.faults[n].Kind {
 	case ReplyLost:
 		return ErrReplyLost
+	case CommitLost:
+		return ErrCommitLost
 	case AckLost:
 		return ErrAckLost
 	}

@@ -13,10 +13,11 @@ type Kind string
 
 // The kinds.
 const (
-	Kill      Kind = "kill"       // SIGKILL
-	Sleep     Kind = "sleep"      // SIGSTOP past the lease, woken when another has done the work
-	ReplyLost Kind = "reply lost" // the COMMIT happened, its answer is lost
-	AckLost   Kind = "ack lost"   // the broker never hears of the settlement
+	Kill       Kind = "kill"        // SIGKILL
+	Sleep      Kind = "sleep"       // SIGSTOP past the lease, woken when another has done the work
+	ReplyLost  Kind = "reply lost"  // the COMMIT happened, its answer is lost
+	CommitLost Kind = "commit lost" // the connection broke before the COMMIT: it did not happen
+	AckLost    Kind = "ack lost"    // the broker never hears of the settlement
 )
 
 // Moment is a place in the handling of a message that every pattern has, in
@@ -28,6 +29,7 @@ const (
 	BeforeEffect Moment = "before the effect"
 	InEffect     Moment = "inside the effect"
 	InRetry      Moment = "while a failed message is to be tried again"
+	BeforeCommit Moment = "before COMMIT"
 	Committing   Moment = "at COMMIT"
 	AfterEffect  Moment = "after the effect, before the record"
 	AfterRecord  Moment = "after the record"
@@ -85,6 +87,7 @@ var aims = []struct {
 	{24, Kill, AfterRecord},
 	{32, Kill, InRetry},
 	{42, ReplyLost, Committing},
+	{46, CommitLost, BeforeCommit},
 	{50, AckLost, Settling},
 	{58, Kill, BeforeSettle},
 	{66, Kill, InEffect},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,11 @@ import (
 
 // patience is how long a process may take for anything before the run is
 // given up.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
+
+// ErrStuck: a process neither came to a step nor ended. What it was to do is
+// not done, and that is a result.
+var ErrStuck = errors.New("not finished in time")
 
 // Process is a child of ours. It ends when we do: its stdin closes, and on
 // Linux the kernel kills it.
@@ -119,7 +124,7 @@ func (p *Process) next(ctx context.Context, what string) (Request, bool, error) 
 	case <-ctx.Done():
 		return Request{}, false, context.Cause(ctx)
 	case <-time.After(patience):
-		return Request{}, false, fmt.Errorf("%s: waited %v for process %d to reach a step or to finish: %s", what, patience, p.PID(), p.last.text())
+		return Request{}, false, fmt.Errorf("%w: %s: waited %v for process %d to reach a step or to finish: %s", ErrStuck, what, patience, p.PID(), p.last.text())
 	}
 }
 

@@ -19,15 +19,16 @@ type What string
 
 // The kinds. A send without an end has an unknown fate.
 const (
-	Send      What = "send"       // begun: it may be stored
-	Stored    What = "stored"     // the broker has it
-	Refused   What = "refused"    // it is surely not stored
-	Delivered What = "delivered"  // a worker got it
-	Kill      What = "kill"       // SIGKILL, after the process had said where it stood
-	Sleep     What = "sleep"      // SIGSTOP
-	Wake      What = "wake"       // SIGCONT
-	ReplyLost What = "reply lost" // it happened, and the answer did not arrive
-	AckLost   What = "ack lost"   // settled, and the broker does not know
+	Send       What = "send"        // begun: it may be stored
+	Stored     What = "stored"      // the broker has it
+	Refused    What = "refused"     // it is surely not stored
+	Delivered  What = "delivered"   // a worker got it
+	Kill       What = "kill"        // SIGKILL, after the process had said where it stood
+	Sleep      What = "sleep"       // SIGSTOP
+	Wake       What = "wake"        // SIGCONT
+	ReplyLost  What = "reply lost"  // it happened, and the answer did not arrive
+	CommitLost What = "commit lost" // it did not happen, and nobody said so
+	AckLost    What = "ack lost"    // settled, and the broker does not know
 )
 
 // Event is one line.

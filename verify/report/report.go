@@ -35,10 +35,10 @@ func (t Text) Write(w io.Writer, verdicts []check.Verdict) error {
 }
 
 func (t Text) table(b *strings.Builder, verdicts []check.Verdict) {
-	fmt.Fprintf(b, "%-*s %4s %7s %4s %7s %8s %5s\n", nameWidth-1, "pattern", "sent", "effects", "lost", "doubled", "in doubt", "kills")
+	fmt.Fprintf(b, "%-*s %4s %7s %4s %7s %5s %5s\n", nameWidth, "pattern", "sent", "effects", "lost", "doubled", "doubt", "kills")
 	for i := range verdicts {
 		v := &verdicts[i]
-		fmt.Fprintf(b, "%-*s %4d %7d %s %s %8d %5d\n", nameWidth-1, v.Name, v.Sent, v.Effects,
+		fmt.Fprintf(b, "%-*s %4d %7d %s %s %5d %5d\n", nameWidth, v.Name, v.Sent, v.Effects,
 			t.paint(red, 4, v.Lost), t.paint(yellow, 7, v.Doubled), v.InDoubt, v.Killed)
 	}
 }
@@ -69,7 +69,7 @@ func (t Text) picture(b *strings.Builder, verdicts []check.Verdict) {
 	fmt.Fprintf(b, "\nThe orders as they were sent, %d a mark:\n· once   x lost   2 twice or more   - set aside   ? in doubt\n", each)
 	for i := range verdicts {
 		v := &verdicts[i]
-		fmt.Fprintf(b, "%-*s %s\n", nameWidth-1, v.Name, t.strip(v.Marks, each))
+		fmt.Fprintf(b, "%-*s %s\n", nameWidth, v.Name, t.strip(v.Marks, each))
 	}
 }
 
@@ -112,7 +112,7 @@ func (t Text) meaning(b *strings.Builder, verdicts []check.Verdict) {
 		doubled += verdicts[i].Doubled
 	}
 	text := fmt.Sprintf("Every pattern worked off the same log and met the same faults: workers killed at the same steps, one asleep past its lease, "+
-		"an answer and an ack lost, orders sent twice. Without faults each passes. Here %d orders were lost and %d doubled. "+
+		"a COMMIT, an answer and an ack lost, orders sent twice. Without faults each passes. Here %d orders were lost and %d doubled. "+
 		"The poison order, which fails whenever it is tried, is rightly set aside by all.", lost, doubled)
 	b.WriteString("\n" + wrap(text, t.Width) + "\n")
 }
@@ -128,10 +128,29 @@ func (t Text) names(b *strings.Builder, verdicts []check.Verdict) {
 		if v.Problem != "" {
 			fmt.Fprintf(b, "  %s\n", v.Problem)
 		}
-		for _, f := range v.Findings {
-			fmt.Fprintf(b, "  %s\n", strings.ReplaceAll(wrap(f.Order+" "+f.What+": "+f.Cause, t.Width-4), "\n", "\n    "))
+		for _, g := range group(v.Findings) {
+			text := strings.Join(g.orders, " ") + " " + g.what + ": " + g.cause
+			fmt.Fprintf(b, "  %s\n", strings.ReplaceAll(wrap(text, t.Width-4), "\n", "\n    "))
 		}
 	}
+}
+
+// grouped are neighbours with one cause, so that it is told once.
+type grouped struct {
+	orders      []string
+	what, cause string
+}
+
+func group(findings []check.Finding) []grouped {
+	var out []grouped
+	for _, f := range findings {
+		if n := len(out) - 1; n >= 0 && out[n].what == f.What && out[n].cause == f.Cause {
+			out[n].orders = append(out[n].orders, f.Order)
+			continue
+		}
+		out = append(out, grouped{[]string{f.Order}, f.What, f.Cause})
+	}
+	return out
 }
 
 // wrap breaks text at spaces.

@@ -85,10 +85,12 @@ func (w *Worker) book(ctx context.Context, m Message, more func(*sql.Tx) error) 
 		if err := w.At(ctx, fault.InEffect, m); err != nil {
 			return err
 		}
-		if more == nil {
-			return nil
+		if more != nil {
+			if err := more(tx); err != nil {
+				return err
+			}
 		}
-		return more(tx)
+		return w.At(ctx, fault.BeforeCommit, m)
 	})
 	if err != nil {
 		return err
