@@ -21,6 +21,7 @@ type demoTask struct {
 	Seed     uint64 `json:"seed"`
 	Messages int    `json:"messages"`
 	Left     []int  `json:"left"` // faults that have not bitten yet
+	Calm     bool   `json:"calm"` // nothing goes wrong
 }
 
 const (
@@ -58,6 +59,9 @@ type demoWorker struct {
 
 func newDemoWorker(a *app, t demoTask) *demoWorker {
 	w := &demoWorker{task: t, app: a, plan: fault.NewPlan(t.Seed, t.Messages)}
+	if t.Calm {
+		w.plan.Calm()
+	}
 	w.link = fault.NewLink(a.in, a.out, func() { a.exit(exitInterrupted) }) // the parent is gone
 	w.inject = fault.NewInjector(w.link, demoFaults(w.plan, t.Pattern), t.Left)
 	return w

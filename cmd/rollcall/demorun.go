@@ -28,7 +28,7 @@ type demo struct {
 	app    *app
 	plan   *fault.Plan
 	folder string
-	calm   bool // no faults at all
+	calm   bool // the plan is: nothing goes wrong
 
 	mu       sync.Mutex
 	unbitten map[string]int
@@ -118,15 +118,13 @@ func (d *demo) hit(ctx context.Context, name string) error {
 	services := fault.NewServices(d.plan.Shaky)
 	driver := fault.Driver{What: name, Add: log.Add, Idle: func() bool { return d.idle(name) },
 		Start: func(left []int) (*fault.Process, error) {
-			task, err := json.Marshal(demoTask{name, d.folder, d.plan.Seed, len(d.plan.Orders), left})
+			task, err := json.Marshal(demoTask{name, d.folder, d.plan.Seed, len(d.plan.Orders), left, d.calm})
 			if err != nil {
 				return nil, err
 			}
 			return fault.Start([]string{"rollcall", demoChildVerb, string(task)}, services)
-		}}
-	if !d.calm {
-		driver.Faults = demoFaults(d.plan, name)
-	}
+		},
+		Faults: demoFaults(d.plan, name)}
 	err = driver.Run(ctx)
 	d.mu.Lock()
 	d.unbitten[name] = len(driver.Unbitten())

@@ -141,6 +141,7 @@ func (p *Plan) repeats(random *rand.Rand, taken map[int]bool) {
 			chunk = (chunk + 1) % chunks
 		}
 		p.SenderKills = append(p.SenderKills, chunk*Chunk)
+		taken[chunk*Chunk] = true
 	}
 	for len(p.Again) < 2 {
 		i := random.IntN(len(p.Orders) / 2)
@@ -148,6 +149,12 @@ func (p *Plan) repeats(random *rand.Rand, taken map[int]bool) {
 			p.Again = append(p.Again, i)
 		}
 	}
+}
+
+// Calm takes all that can go wrong out of a plan.
+func (p *Plan) Calm() *Plan {
+	p.Faults, p.SenderKills, p.Again, p.Poison, p.Shaky = nil, nil, nil, "", ""
+	return p
 }
 
 // For is the faults at the moments that a pattern has.

@@ -129,7 +129,7 @@ func (t Text) names(b *strings.Builder, verdicts []check.Verdict) {
 			fmt.Fprintf(b, "  %s\n", v.Problem)
 		}
 		for _, g := range group(v.Findings) {
-			text := strings.Join(g.orders, " ") + " " + g.what + ": " + g.cause
+			text := strings.Join(g.Orders, " ") + " " + g.What + ": " + g.Cause
 			fmt.Fprintf(b, "  %s\n", strings.ReplaceAll(wrap(text, t.Width-4), "\n", "\n    "))
 		}
 	}
@@ -137,15 +137,15 @@ func (t Text) names(b *strings.Builder, verdicts []check.Verdict) {
 
 // grouped are neighbours with one cause, so that it is told once.
 type grouped struct {
-	orders      []string
-	what, cause string
+	Orders      []string
+	What, Cause string
 }
 
 func group(findings []check.Finding) []grouped {
 	var out []grouped
 	for _, f := range findings {
-		if n := len(out) - 1; n >= 0 && out[n].what == f.What && out[n].cause == f.Cause {
-			out[n].orders = append(out[n].orders, f.Order)
+		if n := len(out) - 1; n >= 0 && out[n].What == f.What && out[n].Cause == f.Cause {
+			out[n].Orders = append(out[n].Orders, f.Order)
 			continue
 		}
 		out = append(out, grouped{[]string{f.Order}, f.What, f.Cause})
