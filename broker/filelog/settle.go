@@ -85,6 +85,15 @@ func (s *subscription) notOwner(p rollcall.Partition) error {
 	return fmt.Errorf("%w: destination %q, partition %d, group %q", rollcall.ErrNotOwner, p.Destination, p.Number, s.group)
 }
 
+// Flusher is what a Subscription of the log is as well.
+type Flusher interface {
+	// Flush writes up to where the partitions are settled, so that
+	// Log.Settled does not lag.
+	Flush(ctx context.Context) error
+}
+
+var _ Flusher = (*subscription)(nil)
+
 // Flush writes up to where partitions are settled, which otherwise happens
 // every second. It is for those who start from Log.Settled.
 func (s *subscription) Flush(ctx context.Context) error {

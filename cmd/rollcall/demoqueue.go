@@ -124,7 +124,7 @@ func (q *demoQueue) take(d *rollcall.Delivery) (specimen.Message, error) {
 	q.mu.Lock()
 	q.next, q.latest = d.Position.Offset+1, *d
 	q.mu.Unlock()
-	if err := q.worker.note(history.Delivered, string(d.ID)); err != nil {
+	if err := q.worker.note(history.Delivered, orderID(&d.Message)); err != nil {
 		return specimen.Message{}, err
 	}
 	m, err := readOrder(&d.Message)
@@ -158,7 +158,7 @@ func (q *demoQueue) Ack(ctx context.Context, m specimen.Message) error {
 	if err != nil {
 		return err
 	}
-	return q.sub.(interface{ Flush(context.Context) error }).Flush(ctx)
+	return q.sub.(filelog.Flusher).Flush(ctx)
 }
 
 func (q *demoQueue) receipt(m specimen.Message) (rollcall.Delivery, error) {

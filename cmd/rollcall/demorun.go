@@ -218,9 +218,9 @@ func (d *demo) readAsides(r *check.Run) error {
 		rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead, rollcall.AsideParked}, Max: len(d.plan.Orders)})
 	for _, row := range rows {
 		if row.State == rollcall.AsideParked {
-			r.Parked = append(r.Parked, string(row.Message.ID))
+			r.Parked = append(r.Parked, orderID(&row.Message))
 		} else {
-			r.Rejected = append(r.Rejected, string(row.Message.ID))
+			r.Rejected = append(r.Rejected, orderID(&row.Message))
 		}
 	}
 	slices.SortFunc(r.Rejected, cmp.Compare[string])

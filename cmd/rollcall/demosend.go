@@ -63,6 +63,9 @@ func (w *demoWorker) publish(ctx context.Context, p *rollcall.Publisher, orders 
 		}
 		ids = append(ids, o.ID)
 		messages = append(messages, rollcall.Message{ID: rollcall.MessageID(o.ID), Key: o.Customer, Body: body})
+		if o.NoID {
+			messages[len(messages)-1].ID = "" // the publisher mints one
+		}
 	}
 	if err := w.note(history.Send, ids...); err != nil {
 		return err
@@ -90,6 +93,15 @@ func (w *demoWorker) note(what history.What, orders ...string) error {
 	return w.history.Add(history.Event{PID: os.Getpid(), What: what, Orders: orders})
 }
 
+// orderID is the order of a message, which may have another id.
+func orderID(m *rollcall.Message) string {
+	var o fault.Order
+	if json.Unmarshal(m.Body, &o) != nil {
+		return string(m.ID)
+	}
+	return o.ID
+}
+
 // stallingSender has a step between the broker's storing and our knowing it.
 type stallingSender struct {
 	rollcall.Sender
@@ -100,7 +112,7 @@ func (s stallingSender) Publish(ctx context.Context, destination string, message
 	results := s.Sender.Publish(ctx, destination, messages)
 	ids := make([]string, len(messages))
 	for i := range messages {
-		ids[i] = string(messages[i].ID)
+		ids[i] = orderID(&messages[i])
 	}
 	if err := s.inject.At(ctx, fault.StoredUnknown, ids...); err != nil {
 		return make([]rollcall.PublishResult, len(messages)) // Unknown: the answer was lost

@@ -120,7 +120,7 @@ func (s *watchedSource) inWork() []string {
 func idsOf(b *rollcall.Batch) []string {
 	ids := make([]string, len(b.Deliveries))
 	for i := range b.Deliveries {
-		ids[i] = string(b.Deliveries[i].ID)
+		ids[i] = orderID(&b.Deliveries[i].Message)
 	}
 	return ids
 }

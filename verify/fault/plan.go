@@ -51,6 +51,9 @@ type Order struct {
 	ID       string `json:"id"`
 	Customer string `json:"customer"`
 	Cents    int64  `json:"cents"`
+	// NoID: the message has no id of the application's own, so that a repeat
+	// shows by its stamp and its position alone.
+	NoID bool `json:"no_id,omitempty"`
 }
 
 // Chunk is how many orders the sender hands over at once.
@@ -101,7 +104,7 @@ func NewPlan(seed uint64, n int) *Plan {
 	random := rand.New(rand.NewPCG(seed, 0x5eed))
 	p := &Plan{Seed: seed, Orders: make([]Order, n), Shaky: "customer-shaky"}
 	for i := range p.Orders {
-		p.Orders[i] = Order{fmt.Sprintf("order-%04d", i+1), fmt.Sprintf("customer-%02d", random.IntN(20)), int64(random.IntN(9900) + 100)}
+		p.Orders[i] = Order{fmt.Sprintf("order-%04d", i+1), fmt.Sprintf("customer-%02d", random.IntN(20)), int64(random.IntN(9900) + 100), false}
 	}
 	taken := make(map[int]bool)
 	for _, a := range aims {
@@ -120,6 +123,7 @@ func NewPlan(seed uint64, n int) *Plan {
 		}
 	}
 	p.repeats(random, taken)
+	p.anonymous()
 	return p
 }
 
@@ -147,6 +151,22 @@ func (p *Plan) repeats(random *rand.Rand, taken map[int]bool) {
 		i := random.IntN(len(p.Orders) / 2)
 		if !taken[i] && !slices.Contains(p.Again, i) && !slices.Contains(p.SenderKills, i/Chunk*Chunk) {
 			p.Again = append(p.Again, i)
+		}
+	}
+}
+
+// anonymous takes the ids from the orders around a fault that repeats what was
+// committed: one way to recognise a repeat must not stand in for another that
+// is broken. What the application sends twice keeps its id.
+func (p *Plan) anonymous() {
+	for i, o := range p.Orders {
+		for _, f := range p.Faults {
+			if f.Order != o.ID || f.Kind != ReplyLost && f.Kind != Sleep && f.Kind != AckLost {
+				continue
+			}
+			for j := max(0, i-Chunk); j <= min(i+Chunk, len(p.Orders)-1); j++ {
+				p.Orders[j].NoID = !slices.Contains(p.SenderKills, j/Chunk*Chunk) && !slices.Contains(p.Again, j)
+			}
 		}
 	}
 }
