@@ -38,5 +38,5 @@ func (p *htmlPage) write(seed uint64, runs []check.Run, verdicts []check.Verdict
 	for _, w := range wrong {
 		texts = append(texts, w.text)
 	}
-	return report.Page(p.f, seed, runs, verdicts, texts)
+	return report.Page(p.f, seed, patternIdeas(), runs, verdicts, texts)
 }

@@ -49,7 +49,8 @@ func (a *app) printDemo(o *demoOptions, verdicts []check.Verdict, wrong []object
 	if a.json {
 		return a.demoJSON(verdicts, s)
 	}
-	text := report.Text{Width: columns(a.out), Colour: isTerminal(a.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	text := report.Text{Width: columns(a.out), Colour: isTerminal(a.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Ideas: patternIdeas()}
 	var b strings.Builder
 	if err := text.Write(&b, verdicts); err != nil {
 		return err

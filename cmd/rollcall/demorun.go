@@ -44,6 +44,15 @@ func patternNames() []string {
 	return names
 }
 
+// patternIdeas are the patterns in a few words each.
+func patternIdeas() map[string]string {
+	ideas := map[string]string{demoRollcall: "record and effect in one transaction, then settle"}
+	for _, p := range specimen.Patterns() {
+		ideas[p.Name] = p.Idea + `: "` + p.Why + `"`
+	}
+	return ideas
+}
+
 // run sends, works off with each pattern and gathers what they left. No child
 // is alive when it returns.
 func (d *demo) run(ctx context.Context) ([]check.Run, error) {

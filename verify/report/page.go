@@ -8,14 +8,14 @@ import (
 )
 
 // Page writes the report as one HTML file that loads nothing.
-func Page(w io.Writer, seed uint64, runs []check.Run, verdicts []check.Verdict, objections []string) error {
+func Page(w io.Writer, seed uint64, ideas map[string]string, runs []check.Run, verdicts []check.Verdict, objections []string) error {
 	view := struct {
 		Seed       uint64
 		Objections []string
 		Patterns   []pattern
 	}{Seed: seed, Objections: objections}
 	for i := range verdicts {
-		p := pattern{Verdict: &verdicts[i], Order: worst(&runs[i], &verdicts[i])}
+		p := pattern{Verdict: &verdicts[i], Idea: ideas[verdicts[i].Name], Order: worst(&runs[i], &verdicts[i])}
 		p.Marks = place(Timeline(&runs[i], p.Order))
 		p.Width = 2*left + step*max(0, len(p.Marks)-1)
 		p.Groups = group(verdicts[i].Findings)
@@ -30,6 +30,7 @@ func Page(w io.Writer, seed uint64, runs []check.Run, verdicts []check.Verdict, 
 // pattern is what the page says of one.
 type pattern struct {
 	*check.Verdict
+	Idea   string
 	Order  string
 	Marks  []mark
 	Width  int
@@ -63,7 +64,7 @@ th:first-child,td:first-child{text-align:left}td.lost,.t-lost{color:var(--lost);
 .strip i.lost{background:var(--lost);opacity:1}.strip i.doubled{background:var(--two);opacity:1}.strip i.aside{background:var(--dim);opacity:1}
 .scroll{overflow-x:auto}svg{font:11px system-ui,sans-serif}svg text{fill:var(--ink);text-anchor:middle}svg .dim{fill:var(--dim)}
 svg line{stroke:var(--line)}.send{fill:var(--blue)}.deliver{fill:var(--dim)}.effect{fill:var(--ok)}.fault{fill:var(--lost)}
-h2{margin:2rem 0 .2rem;font-size:1.05rem}ul{margin:.3rem 0;padding-left:1.2rem;color:var(--dim)}
+.idea{color:var(--dim)}h2{margin:2rem 0 .2rem;font-size:1.05rem}ul{margin:.3rem 0;padding-left:1.2rem;color:var(--dim)}
 .bad{border-left:4px solid var(--lost);padding-left:.7rem}
 </style></head><body>
 <h1>What the patterns made of the same faults</h1>
@@ -72,7 +73,7 @@ h2{margin:2rem 0 .2rem;font-size:1.05rem}ul{margin:.3rem 0;padding-left:1.2rem;c
 <table><tr><th>pattern<th>sent<th>effects<th>lost<th>doubled<th>in doubt<th>kills that bit</tr>
 {{range .Patterns}}<tr><td>{{.Name}}<td>{{.Sent}}<td>{{.Effects}}<td{{if .Lost}} class="lost"{{end}}>{{.Lost}}<td{{if .Doubled}} class="doubled"{{end}}>{{.Doubled}}<td>{{.InDoubt}}<td>{{.Killed}}</tr>
 {{end}}</table>
-{{range .Patterns}}<h2>{{.Name}}</h2>{{if .Problem}}<p class="bad">{{.Problem}}</p>{{end}}
+{{range .Patterns}}<h2>{{.Name}}</h2>{{with .Idea}}<div class="idea">{{.}}</div>{{end}}{{if .Problem}}<p class="bad">{{.Problem}}</p>{{end}}
 <div class="strip" aria-hidden="true">{{range .Cells}}<i class="{{.Class}}"></i>{{end}}</div>
 {{if .Marks}}<div>{{.Order}}</div><div class="scroll"><svg width="{{.Width}}" height="110" role="img" aria-label="timeline of {{.Order}}">
 <line x1="20" x2="{{.Width}}" y1="60" y2="60"/>{{range .Marks}}

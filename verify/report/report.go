@@ -12,8 +12,9 @@ import (
 
 // Text is the report for a terminal of Width columns.
 type Text struct {
-	Width  int  // at least 60
-	Colour bool // lost in red, doubled in yellow
+	Width  int               // at least 60
+	Colour bool              // lost in red, doubled in yellow
+	Ideas  map[string]string // each pattern in a few words
 
 }
 
@@ -107,13 +108,20 @@ func worstOf(marks []byte) byte {
 // meaning says what the table shows.
 func (t Text) meaning(b *strings.Builder, verdicts []check.Verdict) {
 	lost, doubled := 0, 0
+	var unharmed []string
 	for i := range verdicts {
 		lost += verdicts[i].Lost
 		doubled += verdicts[i].Doubled
+		if verdicts[i].Safe() {
+			unharmed = append(unharmed, verdicts[i].Name)
+		}
 	}
-	text := fmt.Sprintf("Every pattern worked off the same log and met the same faults: workers killed at the same steps, one asleep past its lease, "+
-		"a COMMIT, an answer and an ack lost, orders sent twice. Without faults each passes. Here %d orders were lost and %d doubled. "+
-		"The poison order, which fails whenever it is tried, is rightly set aside by all.", lost, doubled)
+	if len(unharmed) == 0 {
+		unharmed = []string{"nobody"}
+	}
+	text := fmt.Sprintf("All worked off the same log and met the same faults: workers killed at the same steps, one asleep past its lease, "+
+		"a COMMIT, an answer and an ack lost, orders sent twice. Without faults every pattern passes. Now %d orders were lost and %d doubled; "+
+		"unharmed: %s. The poison order, which fails whenever it is tried, is rightly set aside by all.", lost, doubled, strings.Join(unharmed, ", "))
 	b.WriteString("\n" + wrap(text, t.Width) + "\n")
 }
 
@@ -125,6 +133,9 @@ func (t Text) names(b *strings.Builder, verdicts []check.Verdict) {
 			continue
 		}
 		fmt.Fprintf(b, "\n%s\n", v.Name)
+		if idea := t.Ideas[v.Name]; idea != "" {
+			fmt.Fprintf(b, "  %s\n", strings.ReplaceAll(wrap("("+idea+")", t.Width-2), "\n", "\n  "))
+		}
 		if v.Problem != "" {
 			fmt.Fprintf(b, "  %s\n", v.Problem)
 		}

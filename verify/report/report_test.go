@@ -25,7 +25,7 @@ func verdicts() []check.Verdict {
 func TestFitsTheTerminal(t *testing.T) {
 	for _, width := range []int{0, 60, 80, 100} {
 		var b strings.Builder
-		if err := (report.Text{Width: width}).Write(&b, verdicts()); err != nil {
+		if err := (report.Text{Width: width, Ideas: map[string]string{"offset-unconditional": "in a few words"}}).Write(&b, verdicts()); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(b.String()) {
@@ -33,7 +33,7 @@ func TestFitsTheTerminal(t *testing.T) {
 				t.Errorf("at %d columns a line has %d: %s", width, n, line)
 			}
 		}
-		for _, want := range []string{"order-0010 lost: worker 1 was killed", "order-4000 order-4001 doubled:", "x", "2"} {
+		for _, want := range []string{"(in a few words)", "order-0010 lost: worker 1 was killed", "order-4000 order-4001 doubled:", "x", "2"} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("at %d columns there is no %q in\n%s", width, want, b.String())
 			}
@@ -66,10 +66,10 @@ func TestPage(t *testing.T) {
 		t.Errorf("the timeline: %+v", moments)
 	}
 	var b strings.Builder
-	if err := report.Page(&b, 5, runs, verdicts(), []string{"<objection>"}); err != nil {
+	if err := report.Page(&b, 5, map[string]string{"rollcall": "a roll"}, runs, verdicts(), []string{"<objection>"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"<svg", "killed inside the effect", "2000 ms", "&lt;objection&gt;", "sender 2 &amp; &lt;others&gt;"} {
+	for _, want := range []string{"<svg", "a roll", "killed inside the effect", "2000 ms", "&lt;objection&gt;", "sender 2 &amp; &lt;others&gt;"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("there is no %q in the page", want)
 		}
