@@ -84,7 +84,7 @@ func (o *demoOptions) run(a *app) (err error) {
 	runs, err := d.run(ctx)
 	if err != nil {
 		if interrupted(ctx) {
-			return errInterrupted
+			return &failure{exitInterrupted, errors.New("interrupted; nothing of it runs any more"), ""}
 		}
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,12 +89,15 @@ func (a *app) demoJSON(verdicts []check.Verdict, s demoSummary) error {
 	return a.object(s)
 }
 
-// columns is how wide a stream is; 80 where it is no terminal.
+// columns is how wide a stream is; where it is no terminal, COLUMNS or 80.
 func columns(stream any) int {
 	if f, ok := stream.(*os.File); ok {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 			return width
 		}
+	}
+	if width, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && width > 0 {
+		return width
 	}
 	return 80
 }

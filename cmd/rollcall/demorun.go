@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,7 +126,12 @@ func (d *demo) hit(ctx context.Context, name string) error {
 		return err
 	}
 	services := fault.NewServices(d.plan.Shaky)
-	driver := fault.Driver{What: name, Add: log.Add, Idle: func() bool { return d.idle(name) },
+	driver := fault.Driver{What: name, Add: func(e history.Event) error {
+		if d.app.verbose {
+			d.app.note("%s: %s process %d %s, in hand: %s", name, e.What, e.PID, e.Step, strings.Join(e.Orders, " "))
+		}
+		return log.Add(e)
+	}, Idle: func() bool { return d.idle(name) },
 		Start: func(left []int) (*fault.Process, error) {
 			task, err := json.Marshal(demoTask{name, d.folder, d.plan.Seed, len(d.plan.Orders), left, d.calm})
 			if err != nil {

@@ -95,7 +95,7 @@ func tell(e *history.Event, after string) string {
 	case history.Sleep:
 		return fmt.Sprintf("worker %d slept past its lease %s, another did the work, and it woke", e.PID, e.Step)
 	case history.ReplyLost:
-		return fmt.Sprintf("worker %d got no answer to what had happened%s", e.PID, after)
+		return fmt.Sprintf("worker %d got no answer %s, though it had happened%s", e.PID, e.Step, after)
 	case history.CommitLost:
 		return fmt.Sprintf("worker %d lost its connection before the COMMIT%s", e.PID, after)
 	case history.AckLost:

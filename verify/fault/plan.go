@@ -35,6 +35,9 @@ const (
 	AfterRecord  Moment = "after the record"
 	BeforeSettle Moment = "after all work, before the ack"
 	Settling     Moment = "at the ack"
+	// AfterAck and Marking are of patterns that acknowledge or mark first.
+	AfterAck Moment = "after the ack, before the effect"
+	Marking  Moment = "at SETNX"
 	// StoredUnknown is of the sender.
 	StoredUnknown Moment = "after the broker stored, before it knew"
 )

@@ -12,11 +12,14 @@ import (
 var ackFirst = Pattern{
 	Name: "ack-first", Idea: "acknowledge, then work",
 	Why: "a slow job does not hold the queue, and the worker retries by itself",
-	// The place between the settlement and the work lies before the work here,
+	// The place between the work and the settlement lies the other way round,
 	// and there is no record.
-	Nearest: map[fault.Moment]fault.Moment{fault.BeforeSettle: fault.BeforeEffect, fault.AfterRecord: fault.AfterEffect},
+	Nearest: map[fault.Moment]fault.Moment{fault.BeforeSettle: fault.AfterAck, fault.AfterRecord: fault.AfterEffect},
 	handle: func(ctx context.Context, w *Worker, m Message) error {
 		if err := w.Queue.Ack(ctx, m); err != nil {
+			return err
+		}
+		if err := w.At(ctx, fault.AfterAck, m); err != nil {
 			return err
 		}
 		return w.work(ctx, m, nil)

@@ -44,7 +44,8 @@ func (w *Worker) markAndAck(ctx context.Context, m Message) error {
 // redelivery works.
 var setnxFirst = Pattern{
 	Name: "setnx-first", Idea: "mark with SETNX, then work",
-	Why: "look and mark are one command, so two workers cannot both pass",
+	Why:     "look and mark are one command, so two workers cannot both pass",
+	Nearest: map[fault.Moment]fault.Moment{fault.Committing: fault.Marking},
 	handle: func(ctx context.Context, w *Worker, m Message) error {
 		first, err := w.claim(ctx, m)
 		if err != nil {
@@ -68,7 +69,7 @@ var setnxFirst = Pattern{
 func (w *Worker) claim(ctx context.Context, m Message) (bool, error) {
 	first, err := w.Cache.SetNX(ctx, "done:"+m.ID, "1", remembered)
 	if err == nil {
-		err = w.At(ctx, fault.Committing, m)
+		err = w.At(ctx, fault.Marking, m)
 	}
 	if errors.Is(err, fault.ErrReplyLost) {
 		first, err = w.Cache.SetNX(ctx, "done:"+m.ID, "1", remembered)

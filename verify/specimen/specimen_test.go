@@ -150,6 +150,9 @@ func TestAnswerToCommitLost(t *testing.T) {
 				once := false
 				w, _ := bench(t, func(moment fault.Moment, m specimen.Message) error {
 					at := fault.Committing
+					if p.Nearest[at] != "" {
+						at = p.Nearest[at]
+					}
 					if errors.Is(lost, fault.ErrCommitLost) {
 						at = fault.BeforeCommit
 					}
