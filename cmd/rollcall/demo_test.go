@@ -208,3 +208,28 @@ func TestDemoDisk(t *testing.T) {
 	refused("read-only file system", "--keep", filepath.Join(dir, "other"))
 	refused("read-only file system", "--html", filepath.Join(dir, "page.html"))
 }
+
+// TestDemoDiskFills: a disk that becomes full in the middle is what is told, and
+// is no finding about anybody.
+func TestDemoDiskFills(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=70m"); err != nil {
+		t.Fatalf("mount a small tmpfs (needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("TMPDIR", dir)
+	run := start(t, dir, "demo", "--seed", "1")
+	eventually(t, "workers are running", func() bool { return childrenOf(dir) >= 2 })
+	ballast := bytes.Repeat([]byte("x"), 80<<20)
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), ballast, 0o600); err == nil {
+		t.Fatal("the disk is not full: the test shows nothing")
+	}
+	if code := run.wait(); code != exitServer || !strings.Contains(run.log.String(), "the disk is full") {
+		t.Errorf("exit code %d\n%s", code, run.log.String())
+	}
+	eventually(t, "no child is left", func() bool { return childrenOf(dir) == 0 })
+}

@@ -11,6 +11,10 @@ import (
 // demoRoom is how much space a run needs, with a good margin.
 const demoRoom = 64 << 20
 
+// demoLeast is how much space must be left when something failed, or else the
+// disk is why.
+const demoLeast = 1 << 20
+
 // demoMark is made first in a kept folder: of two that come at once, one wins.
 const demoMark = "demo.txt"
 
@@ -28,7 +32,7 @@ func (o *demoOptions) folder() (folder string, leave func() error, err error) {
 		}
 		leave = func() error { return nil }
 	}
-	if err := roomIn(folder); err != nil {
+	if err := roomIn(folder, demoRoom); err != nil {
 		return "", nil, errors.Join(err, leave())
 	}
 	return folder, leave, nil
@@ -64,14 +68,14 @@ func (o *demoOptions) kept() (string, error) {
 	return folder, errors.Join(err, f.Close())
 }
 
-// roomIn looks for enough space, so that a full disk is told at once.
-func roomIn(folder string) error {
+// roomIn looks for enough space, so that a full disk is told as what it is.
+func roomIn(folder string, need int64) error {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(folder, &s); err != nil {
 		return fmt.Errorf("%s: %w", folder, err)
 	}
-	if free := int64(s.Bavail) * s.Bsize; free < demoRoom {
-		return &failure{exitServer, fmt.Errorf("%s: the disk is full: %s are free, a run needs %s", folder, sizeText(free), sizeText(demoRoom)),
+	if free := int64(s.Bavail) * s.Bsize; free < need {
+		return &failure{exitServer, fmt.Errorf("%s: the disk is full: %s are free, %s are needed", folder, sizeText(free), sizeText(need)),
 			"make room, or use --keep DIR on another disk"}
 	}
 	return nil

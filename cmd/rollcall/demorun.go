@@ -140,7 +140,11 @@ func (d *demo) hit(ctx context.Context, name string) error {
 			return fault.Start([]string{"rollcall", demoChildVerb, string(task)}, services)
 		},
 		Faults: demoFaults(d.plan, name)}
-	err = driver.Run(ctx)
+	if err = driver.Run(ctx); err != nil {
+		if full := roomIn(d.folder, demoLeast); full != nil && ctx.Err() == nil {
+			err = full
+		}
+	}
 	d.mu.Lock()
 	d.unbitten[name] = len(driver.Unbitten())
 	if errors.Is(err, fault.ErrStuck) && name != demoSender {
