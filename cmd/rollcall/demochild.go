@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +56,7 @@ type demoWorker struct {
 	link    *fault.Link
 	inject  *fault.Injector
 	history *history.Writer
+	sending atomic.Pointer[[]string] // the sender's chunk in hand
 }
 
 func newDemoWorker(a *app, t demoTask) *demoWorker {

@@ -27,7 +27,7 @@ func (w *demoWorker) send(ctx context.Context, log *filelog.Log) (err error) {
 			known[id] = known[id] || e.What == history.Stored
 		}
 	}
-	p := rollcall.NewPublisher(stallingSender{log.Sender(), w.inject}, rollcall.PublisherConfig{})
+	p := rollcall.NewPublisher(stallingSender{log.Sender(), w}, rollcall.PublisherConfig{})
 	defer func() { err = errors.Join(err, p.Close(ctx)) }()
 	orders := w.plan.Orders
 	for first := 0; first < len(orders); first += fault.Chunk {
@@ -70,6 +70,7 @@ func (w *demoWorker) publish(ctx context.Context, p *rollcall.Publisher, orders 
 	if err := w.note(history.Send, ids...); err != nil {
 		return err
 	}
+	w.sending.Store(&ids)
 	for i, r := range p.Publish(ctx, specimen.Topic, messages...) {
 		what := history.Refused
 		switch r.Fate {
@@ -105,16 +106,16 @@ func orderID(m *rollcall.Message) string {
 // stallingSender has a step between the broker's storing and our knowing it.
 type stallingSender struct {
 	rollcall.Sender
-	inject *fault.Injector
+	worker *demoWorker
 }
 
 func (s stallingSender) Publish(ctx context.Context, destination string, messages []rollcall.Message) []rollcall.PublishResult {
 	results := s.Sender.Publish(ctx, destination, messages)
-	ids := make([]string, len(messages))
-	for i := range messages {
-		ids[i] = orderID(&messages[i])
+	chunk := *s.worker.sending.Load()
+	if orderID(&messages[len(messages)-1]) != chunk[len(chunk)-1] {
+		return results // the publisher hands a chunk over in several batches
 	}
-	if err := s.inject.At(ctx, fault.StoredUnknown, ids...); err != nil {
+	if err := s.worker.inject.At(ctx, fault.StoredUnknown, chunk...); err != nil {
 		return make([]rollcall.PublishResult, len(messages)) // Unknown: the answer was lost
 	}
 	return results

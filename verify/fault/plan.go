@@ -191,11 +191,12 @@ func (p *Plan) For(nearest map[Moment]Moment) []Fault {
 	return out
 }
 
-// ForSender is the faults of the sender.
+// ForSender is the faults of the sender, aimed at the last order of a chunk:
+// then the whole chunk is stored.
 func (p *Plan) ForSender() []Fault {
 	var out []Fault
 	for _, i := range p.SenderKills {
-		out = append(out, Fault{Kill, StoredUnknown, p.Orders[i].ID})
+		out = append(out, Fault{Kill, StoredUnknown, p.Orders[i+Chunk-1].ID})
 	}
 	return out
 }
