@@ -31,6 +31,9 @@ func (r *Run) causeOfDouble(id string, rejected bool) (cause string, again bool)
 	if cause := r.sentAgain(id); cause != "" {
 		return cause, true
 	}
+	if e != nil && e.What == history.Sleep {
+		return tell(e, twice), false // it was in the sleeper's batch
+	}
 	if e := r.afterWake(id); e != nil {
 		return fmt.Sprintf("worker %d, awake again, set the offset back", e.PID), false
 	}
