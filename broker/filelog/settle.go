@@ -85,6 +85,30 @@ func (s *subscription) notOwner(p rollcall.Partition) error {
 	return fmt.Errorf("%w: destination %q, partition %d, group %q", rollcall.ErrNotOwner, p.Destination, p.Number, s.group)
 }
 
+// Flusher is what a Subscription of the log is as well.
+type Flusher interface {
+	// Flush writes up to where the partitions are settled, so that
+	// Log.Settled does not lag.
+	Flush(ctx context.Context) error
+}
+
+var _ Flusher = (*subscription)(nil)
+
+// Flush writes up to where partitions are settled, which otherwise happens
+// every second. It is for those who start from Log.Settled.
+func (s *subscription) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	slots := make([]*slot, 0, len(s.slots))
+	for _, sl := range s.slots {
+		slots = append(slots, sl)
+	}
+	s.mu.Unlock()
+	return s.log.explain("settle", s.log.write(func(c *conn) error { return s.storeSettled(c, slots) }))
+}
+
 // storeSettled writes up to where partitions are settled, of those whose lease
 // is still ours.
 func (s *subscription) storeSettled(c *conn, slots []*slot) error {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
@@ -79,6 +82,38 @@ func openStore(f *pipeline.File, fresh bool) (*sqlite.Store, error) {
 		return nil, f.Problem("store.sqlite.path", "", "%s", plain(err))
 	}
 	return store, err
+}
+
+// demoLease is short: one that sleeps in demo is soon taken for dead.
+const demoLease = 500 * time.Millisecond
+
+func demoLog() filelog.Config { return filelog.Config{Partitions: 1, Lease: demoLease} }
+
+func openDemoLog(folder string) (*filelog.Log, error) {
+	return filelog.Open(filepath.Join(folder, embedded.LogFile), demoLog())
+}
+
+// openDemo opens the embedded pair with the business database as its store.
+func openDemo(folder string) (*embedded.DB, error) {
+	return embedded.OpenConfig(folder, embedded.Config{Log: demoLog(), StorePath: businessPath(folder, demoRollcall)})
+}
+
+func businessPath(folder, pattern string) string { return filepath.Join(folder, pattern+".db") }
+
+// openBusiness opens the business database of a pattern as a program without
+// rollcall would.
+func openBusiness(folder, pattern string) (*sql.DB, error) {
+	return openSQLite(businessPath(folder, pattern), 10*time.Second)
+}
+
+func openSQLite(path string, busy time.Duration) (*sql.DB, error) {
+	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
+		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)"}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return db, nil
 }
 
 // buildEffects makes the handler of a pipeline.

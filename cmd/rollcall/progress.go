@@ -16,6 +16,7 @@ const progressEvery = 3 * time.Second
 type progress struct {
 	app   *app
 	total int64 // bytes; -1: not known
+	items bool  // what is counted is not bytes
 
 	mu       sync.Mutex
 	what     string
@@ -34,7 +35,7 @@ func (p *progress) begin(what string) {
 	p.what, p.started, p.done = what, time.Now(), make(chan struct{})
 	if p.app.terminal {
 		p.bar = progressbar.NewOptions64(p.total, progressbar.OptionSetWriter(p.app.err), progressbar.OptionSetDescription(what),
-			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+			progressbar.OptionShowBytes(!p.items), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		return
 	}
 	p.joined.Go(p.lines)
@@ -57,6 +58,9 @@ func (p *progress) line() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	text := fmt.Sprintf("%s %s", p.what, sizeText(p.bytes))
+	if p.items {
+		return fmt.Sprintf("%s %d of %d", p.what, p.bytes, p.total)
+	}
 	if p.messages > 0 {
 		text = fmt.Sprintf("%s %d messages, %s, %.0f a second", p.what, p.messages, sizeText(p.bytes), float64(p.messages)/time.Since(p.started).Seconds())
 	}
