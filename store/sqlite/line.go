@@ -15,6 +15,7 @@ import (
 type line struct {
 	lock      *flock.Flock
 	contended bool // somebody else wanted to write the last time
+	stuck     bool // nobody moved the last time: pass by at once until somebody does
 }
 
 const (
@@ -35,15 +36,24 @@ func (l *line) stand(ctx context.Context) (leave func()) {
 		wait(ctx, linePoll+linePoll/2) // those who wait already look every linePoll
 	}
 	l.contended = false
-	for until := time.Now().Add(linePatience); time.Now().Before(until) && ctx.Err() == nil; wait(ctx, linePoll) {
+	patience := linePatience
+	if l.stuck {
+		patience = 0
+	}
+	for until := time.Now().Add(patience); ctx.Err() == nil; wait(ctx, linePoll) {
 		ok, err := l.lock.TryLock()
 		switch {
 		case err != nil:
 			return func() {} // no line can be kept here: as before
 		case ok:
+			l.stuck = false
 			return func() { _ = l.lock.Unlock() } // it ends with the process at the latest
 		}
-		l.contended = true
+		l.contended = !l.stuck
+		if !time.Now().Before(until) {
+			l.stuck = true
+			break
+		}
 	}
 	return func() {}
 }
