@@ -12,17 +12,17 @@ import (
 type op uint8
 
 const (
-	opAck      op = iota
-	opEffect      // commits by itself
-	opOffset      // the effect with the offset, in one transaction, unconditionally
-	opSeen        // look the id up in the cache: there → acknowledge
-	opMark        // mark it there
-	opSetNX       // look and mark at once: there → acknowledge
-	opLock        // take the lock, wait for it
-	opTryLock     // take the lock; busy → acknowledge
-	opUnlock      // give it back
-	opSelect      // look the id up in the database: there → acknowledge
-	opInsert      // insert it there
+	opAck     op = iota
+	opEffect     // commits by itself
+	opOffset     // the effect with the offset, in one transaction, unconditionally
+	opSeen       // look the id up in the cache: there → acknowledge
+	opMark       // mark it there
+	opSetNX      // look and mark at once: there → acknowledge
+	opLock       // take the lock, wait for it
+	opTryLock    // take the lock; busy → acknowledge
+	opUnlock     // give it back
+	opSelect     // look the id up in the database: there → acknowledge
+	opInsert     // insert it there
 )
 
 // pattern is a list of steps. A lock of a dead holder is freed by its limit;
