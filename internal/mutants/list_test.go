@@ -58,6 +58,8 @@ var mutants = []mutant{
 	{"commit in doubt taken for done", "consumer.go",
 		"\t\t\te.observe(InDoubt{s.partition, failure})\n",
 		"\t\t\treturn w, nil\n", onStore, "doubt-guessed"},
+	{"commit in doubt taken for failed", "consumer.go",
+		"	case errors.Is(err, ErrInDoubt):\n		return protocol.InDoubt\n", "", onStore, "doubt-guessed"},
 	{"settled before COMMIT", "consumer.go",
 		"\t\t\tanswer.Rolls, err = e.load(ctx, s)",
 		"\t\t\te.settle(ctx, b)\n\t\t\tanswer.Rolls, err = e.load(ctx, s)", onStore, "settle-first"},

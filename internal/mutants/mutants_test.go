@@ -55,6 +55,27 @@ func TestPlantedBugs(t *testing.T) {
 func run(t *testing.T, root string, m mutant) time.Duration {
 	t.Helper()
 	started := time.Now()
+	binary := filepath.Join(t.TempDir(), "kit.test")
+	build(t, root, m, "go", "test", "-c", "-o", binary, "./"+m.kit)
+	test := exec.Command(binary, "-test.run", pattern(m), "-test.timeout", "100s")
+	test.Dir = filepath.Join(root, m.kit)
+	test.Env = append(os.Environ(), "ROLLCALL_TEST_PATIENCE=4s")
+	out, err := test.CombinedOutput()
+	if err == nil {
+		t.Fatalf("case %s of %s passes with the bug planted", m.caught, m.kit)
+	}
+	if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: test timed out") {
+		t.Fatalf("case %s ended without failing a test: %v\n%s", m.caught, err, out)
+	}
+	if _, breaks, _ := strings.Cut(m.caught, ": "); m.kit == onModel && !strings.Contains(string(out), "violation: "+breaks) {
+		t.Fatalf("case %s fails in another way:\n%.2000s", m.caught, out)
+	}
+	return time.Since(started)
+}
+
+// build compiles with the planted bug, through an overlay.
+func build(t *testing.T, root string, m mutant, command ...string) {
+	t.Helper()
 	path := filepath.Join(root, m.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -76,26 +97,12 @@ func run(t *testing.T, root string, m mutant) time.Duration {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(dir, "kit.test")
-	build := exec.Command("go", "test", "-c", "-overlay", file, "-o", binary, "./"+m.kit)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
+	verbs := 2 // "go build", or "go test -c"
+	cmd := exec.Command(command[0], slices.Concat(command[1:verbs], []string{"-overlay", file}, command[verbs:])...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("the planted bug does not compile, so it shows nothing: %v\n%s", err, out)
 	}
-	test := exec.Command(binary, "-test.run", pattern(m), "-test.timeout", "100s")
-	test.Dir = filepath.Join(root, m.kit)
-	test.Env = append(os.Environ(), "ROLLCALL_TEST_PATIENCE=4s")
-	out, err := test.CombinedOutput()
-	if err == nil {
-		t.Fatalf("case %s of %s passes with the bug planted", m.caught, m.kit)
-	}
-	if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: test timed out") {
-		t.Fatalf("case %s ended without failing a test: %v\n%s", m.caught, err, out)
-	}
-	if _, breaks, _ := strings.Cut(m.caught, ": "); m.kit == onModel && !strings.Contains(string(out), "violation: "+breaks) {
-		t.Fatalf("case %s fails in another way:\n%.2000s", m.caught, out)
-	}
-	return time.Since(started)
 }
 
 // pattern finds the case below the tests of its package: the kit of brokers
