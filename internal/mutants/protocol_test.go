@@ -64,7 +64,7 @@ var protocolMutants = []mutant{
 	{"killers for ever", "internal/protocol/suspect.go",
 		"	if w.Row.Attempts >= w.Config.Attempts {", "	if false {", onModel, "X/killer: crash loop"},
 	{"killers for ever, redriven", "internal/protocol/rows.go",
-		"	if row.Attempts >= c.Attempts {", "	if false {", onModel, "X/killer redriven: crash loop"},
+		"	if row.Attempts < c.Attempts {", "	if row.Attempts >= 0 {", onModel, "X/killer redriven: crash loop"},
 	{"a stale row counts attempts", "internal/protocol/rows.go",
 		"row.State != RowWaiting || row.Attempts != counted {", "row.State != RowWaiting || row.Attempts != counted && false {", onModel, "X/killer redriven: crash loop"},
 	{"attempts not found", "internal/protocol/suspect.go",

@@ -25,6 +25,13 @@ func TestInDoubt(t *testing.T) {
 		if got := inDoubt(err); got != want {
 			t.Errorf("%v: in doubt %v", err, got)
 		}
+		told := (&Store{path: "s.db"}).committed(err)
+		if told == nil || errors.Is(told, rollcall.ErrInDoubt) != want {
+			t.Errorf("a COMMIT that ended with %v is told as %v", err, told)
+		}
+	}
+	if err := (&Store{}).committed(nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -203,16 +203,23 @@ func (t *Tx) Commit(ctx context.Context) error {
 		_ = t.tx.Rollback()
 		return fmt.Errorf("sqlite store %s: commit: %w", t.s.path, lost)
 	}
-	err := t.tx.Commit()
-	if err == nil {
+	err := t.s.committed(t.tx.Commit())
+	if errors.Is(err, rollcall.ErrInDoubt) {
+		// The connection may hold pages that never reached the disk.
+		t.raw(func(c *conn) { c.broken = true })
+	}
+	return err
+}
+
+// committed says whether a COMMIT that SQLite answered with err happened.
+func (s *Store) committed(err error) error {
+	switch {
+	case err == nil:
 		return nil
+	case inDoubt(err):
+		return fmt.Errorf("%w: sqlite store %s: commit: %w; the batch is redone and finds out", rollcall.ErrInDoubt, s.path, err)
 	}
-	if !inDoubt(err) {
-		return t.s.wrap("commit (rolled back)", err)
-	}
-	// The connection may hold pages that never reached the disk.
-	t.raw(func(c *conn) { c.broken = true })
-	return fmt.Errorf("%w: sqlite store %s: commit: %w; the batch is redone and finds out", rollcall.ErrInDoubt, t.s.path, err)
+	return s.wrap("commit (rolled back)", err)
 }
 
 // Rollback undoes everything. After Commit or Rollback it does nothing.
