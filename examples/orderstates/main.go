@@ -1,7 +1,6 @@
 // Command orderstates keeps the state of orders though their events come
 // repeated and out of order: a late event is stale, an early one waits for the
-// one before it, an impossible one is set aside. Nothing but the table's row
-// records it (by: none would do; the record beneath absorbs repeats earlier).
+// one before it, one that the machine does not know is set aside.
 //
 //	go run ./examples/orderstates
 package main
