@@ -77,7 +77,7 @@ var floors = []floor{
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},
-		why: "benchmarks of the embedded pair"},
+		why: "it measures the embedded pair, and the bare driver beside it"},
 	{prefix: "examples", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect"}, why: "examples use what a user would"},
 	{prefix: "verify/model", ours: []string{"internal/protocol", "internal/interval"}, why: "the explorer runs the decision core, and nothing else of us"},
 	{prefix: "scripts/sales", clients: []string{"modernc.org/sqlite"}, why: "a bookkeeper must not share code with what it checks"},

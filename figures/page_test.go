@@ -1,66 +1,101 @@
 package figures
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
-	"strings"
+	"path/filepath"
+	"regexp"
 	"testing"
 )
 
-// TestPage compares docs/figures.md with docs/figures.json, which the
-// benchmarks write. UPDATE=1 writes the page anew.
-func TestPage(t *testing.T) {
+func load(t *testing.T) (p Page) {
+	t.Helper()
 	raw, err := os.ReadFile("../docs/figures.json")
+	if err == nil {
+		err = json.Unmarshal(raw, &p)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p page
-	if err := json.Unmarshal(raw, &p); err != nil {
+	return p
+}
+
+// TestPage compares docs/figures.md and .svg with docs/figures.json, which
+// `rollcall bench` writes. UPDATE=1 writes them anew.
+func TestPage(t *testing.T) {
+	p := load(t)
+	for name, want := range map[string]string{"figures.md": p.Markdown(), "figures.svg": p.SVG()} {
+		path := filepath.Join("../docs", name)
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("docs/%s is not what docs/figures.json says (%v): UPDATE=1 go test -run TestPage ./figures", name, err)
+		}
+	}
+}
+
+var marked = regexp.MustCompile(`<!-- figure: ([^>]+) -->([^<]*)<!-- -->`)
+
+// TestMarkedNumbers: numbers in the README and the pages that come from a
+// figure are marked with its name, and are the file's.
+func TestMarkedNumbers(t *testing.T) {
+	shares := map[string]string{}
+	for _, f := range load(t).Figures {
+		shares[f.Name] = Percent(f.Share)
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := render(p)
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("../docs/figures.md", []byte(want), 0o600); err != nil {
+	found := 0
+	for _, path := range append(pages, "../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := os.ReadFile("../docs/figures.md")
-	if err != nil || string(got) != want {
-		t.Fatalf("docs/figures.md is not what docs/figures.json says (%v): UPDATE=1 go test -run TestPage ./figures", err)
-	}
-}
-
-func render(p page) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `# Figures
-
-The embedded pair (log and store are two files, every commit synced), each as a share of F: the fastest batched insert
-of the same rows that we could write with the same driver, rows ready in memory, no log, no record. Measured %s
-with %s, SQLite %s, %d cores. Read ratios. Written by
-
-    ROLLCALL_FIGURES=$PWD/docs/figures.json go test -run '^$' -bench Embedded -benchtime 1x ./figures
-    UPDATE=1 go test -run TestPage ./figures
-
-| what | share of F | target | messages/s | F, rows/s | |
-|---|---|---|---|---|---|
-`, p.Date, p.Go, p.SQLite, p.CPUs)
-	for _, f := range p.Figures {
-		verdict := "missed"
-		if f.Share >= f.Target {
-			verdict = "reached"
+		for _, m := range marked.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if want, ok := shares[m[1]]; !ok || m[2] != want {
+				t.Errorf("%s says %q of %q, docs/figures.json %q", path, m[2], m[1], want)
+			}
 		}
-		fmt.Fprintf(&b, "| %s | %.0f %% | %.0f %% | %.0f | %.0f | %s |\n", f.Name, 100*f.Share, 100*f.Target, f.Rate, f.F, verdict)
 	}
-	b.WriteString(whereTheTimeGoes)
-	return b.String()
+	if found == 0 {
+		t.Error("no page marks a number: the test looks at nothing")
+	}
 }
 
-// whereTheTimeGoes is what the profiles of the missed figures said.
-const whereTheTimeGoes = `
-**Where the time goes** (pprof, 100,000 messages with the table effect): the insert statements themselves about 0.4 s of
-CPU, JSON and building rows 0.2 s, COMMIT 0.2 s, garbage collection 0.15 s, dropping Known numbers 0.08 s, settling
-0.06 s; F takes 0.4 to 0.5 s in all. With Inbox, keys are random, so every batch touches most pages of their index:
-1.0 s in COMMIT and 0.6 s and more in the claim. What is left to do is to read JSON before BEGIN, outside of SQLite's one
-write turn, and to commit waiting batches of several partitions together.
-`
+// TestRun measures with few rows: the run itself, not the figures.
+func TestRun(t *testing.T) {
+	p, err := Run(t.Context(), Config{Messages: 1000})
+	if err != nil || len(p.Figures) != len(ways())+len(textbook())+1 || p.SQLite == "" {
+		t.Fatalf("%+v: %v", p, err)
+	}
+	for _, f := range p.Figures {
+		if f.Rate <= 0 || f.F <= 0 || f.Share <= 0 {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// TestRunStopped: a run that is stopped leaves no folder behind.
+func TestRunStopped(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	stop := errors.New("stopped")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := Run(ctx, Config{Messages: 1000, Begin: func(_ string, at, _ int) {
+		if at == 2 {
+			cancel(stop)
+		}
+	}})
+	left, _ := os.ReadDir(dir)
+	if !errors.Is(err, stop) || len(left) != 0 {
+		t.Fatalf("%v, left behind: %v", err, left)
+	}
+}

@@ -72,8 +72,7 @@ func (b Batch) Next(a Answer) (Batch, Stage, []Work) {
 		b.Part++
 		return b.part()
 	}
-	b.Stage = Finished
-	return b, Finished, nil
+	return b, Finished, nil // Settle was the last
 }
 
 // part begins the next part, or settles when there is none left.

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	driversqlite "modernc.org/sqlite"
@@ -22,7 +21,7 @@ var widths = []int{1, 2, 4, 5, 10, 20, 25, 50}
 // ceiling is F: the rows lie in memory as the driver takes them, the
 // statements are prepared, and database/sql is left out. It returns the time
 // of all rows.
-func ceiling(b testing.TB, orders []order, width int) time.Duration {
+func ceiling(b Stage, orders []order, width int) time.Duration {
 	b.Helper()
 	conn := openBare(b)
 	defer conn.Close()
@@ -53,7 +52,7 @@ func ceiling(b testing.TB, orders []order, width int) time.Duration {
 	start := time.Now()
 	for at := 0; at < len(args); {
 		run(begin, nil)
-		for range perTransaction / width {
+		for range min(perTransaction/width, len(args)-at) {
 			run(insert, args[at])
 			at++
 		}
@@ -63,7 +62,7 @@ func ceiling(b testing.TB, orders []order, width int) time.Duration {
 }
 
 // openBare opens a new file as the store opens its own.
-func openBare(b testing.TB) driver.Conn {
+func openBare(b Stage) driver.Conn {
 	b.Helper()
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16384)", "temp_store(MEMORY)"}}
 	path := filepath.Join(b.TempDir(), "bare.db")
@@ -82,7 +81,7 @@ type statement interface {
 	driver.StmtExecContext
 }
 
-func prepare(b testing.TB, conn driver.Conn, text string) statement {
+func prepare(b Stage, conn driver.Conn, text string) statement {
 	b.Helper()
 	s, err := conn.Prepare(text)
 	must(b, err)
@@ -90,7 +89,7 @@ func prepare(b testing.TB, conn driver.Conn, text string) statement {
 }
 
 // bestWidth tries all widths twice and returns the fastest.
-func bestWidth(b testing.TB, orders []order) int {
+func bestWidth(b Stage, orders []order) int {
 	b.Helper()
 	best, shortest := 0, time.Duration(0)
 	var tried []string
@@ -107,7 +106,7 @@ func bestWidth(b testing.TB, orders []order) int {
 
 func rate(n int, d time.Duration) float64 { return float64(n) / d.Seconds() }
 
-func must(b testing.TB, err error) {
+func must(b Stage, err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)

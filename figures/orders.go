@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -43,7 +42,7 @@ func newOrders(n int) []order {
 
 // newMessages are the orders as a sender has them. ownID: the order's id is the
 // message's, so that every message has a DedupKey.
-func newMessages(b testing.TB, orders []order, ownID bool) []rollcall.Message {
+func newMessages(b Stage, orders []order, ownID bool) []rollcall.Message {
 	b.Helper()
 	out := make([]rollcall.Message, len(orders))
 	for i, o := range orders {
@@ -58,7 +57,7 @@ func newMessages(b testing.TB, orders []order, ownID bool) []rollcall.Message {
 }
 
 // tables is the table effect that writes orders.
-func tables(b testing.TB, db *embedded.DB, mode effect.Mode) *effect.Tables {
+func tables(b Stage, db *embedded.DB, mode effect.Mode) *effect.Tables {
 	b.Helper()
 	ts, err := effect.NewTables(db.DB(), effect.SQLite(), []effect.Table{{Name: "orders", Mode: mode, Key: []string{"id"},
 		Columns: map[string]string{"id": "payload.id", "account": "payload.account", "amount": "payload.amount",
@@ -68,20 +67,20 @@ func tables(b testing.TB, db *embedded.DB, mode effect.Mode) *effect.Tables {
 }
 
 // pair is a new folder with the table.
-func pair(b testing.TB) *embedded.DB {
+func pair(b Stage) *embedded.DB {
 	b.Helper()
 	db, err := embedded.Open(b.TempDir())
 	must(b, err)
-	b.Cleanup(func() { must(b, db.Close()) })
+	b.Cleanup(func() { _ = db.Close() }) // what was measured is checked before
 	_, err = db.DB().Exec(ordersTable)
 	must(b, err)
 	return db
 }
 
 // send publishes all and waits until they are stored.
-func send(b testing.TB, db *embedded.DB, messages []rollcall.Message) {
+func send(b Stage, db *embedded.DB, messages []rollcall.Message) {
 	b.Helper()
-	ctx := context.Background()
+	ctx := b.Context()
 	p := db.Publisher(rollcall.PublisherConfig{})
 	stored := 0
 	done := func(r rollcall.PublishResult) {
@@ -92,20 +91,20 @@ func send(b testing.TB, db *embedded.DB, messages []rollcall.Message) {
 	for i := range messages {
 		must(b, p.Send(ctx, topic, messages[i], done))
 	}
-	must(b, p.Close(ctx))
+	must(b, p.Close(context.WithoutCancel(ctx)))
 	if stored != len(messages) {
 		b.Fatalf("%d of %d messages are stored", stored, len(messages))
 	}
 }
 
 // consume works the log off and counts the rows.
-func consume(b testing.TB, db *embedded.DB, c *rollcall.Consumer[*sql.Tx], want int) {
+func consume(b Stage, db *embedded.DB, c *rollcall.Consumer[*sql.Tx], want int) {
 	b.Helper()
-	must(b, c.RunUntilEmpty(context.Background()))
+	must(b, c.RunUntilEmpty(b.Context()))
 	check(b, db, want)
 }
 
-func check(b testing.TB, db *embedded.DB, want int) {
+func check(b Stage, db *embedded.DB, want int) {
 	b.Helper()
 	n, sum := 0, 0
 	must(b, db.DB().QueryRow("SELECT count(*), COALESCE(sum(amount), 0) FROM orders").Scan(&n, &sum))
@@ -114,7 +113,7 @@ func check(b testing.TB, db *embedded.DB, want int) {
 	}
 }
 
-func batched(b testing.TB, db *embedded.DB, mode effect.Mode, config rollcall.ConsumerConfig) *rollcall.Consumer[*sql.Tx] {
+func batched(b Stage, db *embedded.DB, mode effect.Mode, config rollcall.ConsumerConfig) *rollcall.Consumer[*sql.Tx] {
 	return rollcall.NewBatchConsumer(group, db.Source(topic), db.Store(), tables(b, db, mode).HandleBatch, config)
 }
 
@@ -134,7 +133,17 @@ func serial(db *embedded.DB, fails func(*order) bool) *rollcall.Consumer[*sql.Tx
 		}
 		return nil
 	}
-	return rollcall.NewConsumer(group, db.Source(topic), db.Store(), handle, rollcall.ConsumerConfig{})
+	return rollcall.NewConsumer(group, db.Source(topic), db.Store(), handle, rollcall.ConsumerConfig{Observer: silent{}})
+}
+
+// refused is how many of n orders fail.
+func refused(n int) (count int) {
+	for _, o := range newOrders(n) {
+		if oneIn1000(&o) {
+			count++
+		}
+	}
+	return count
 }
 
 func never(*order) bool { return false }
