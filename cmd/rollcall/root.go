@@ -39,7 +39,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "one JSON object a line on stdout; the last is the summary")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log everything that happens to stderr")
-	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newSend(a), newCheck(a), newRun(a), newDead(a), newVersion(a))
+	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newSend(a), newCheck(a), newRun(a), newDead(a), newSchema(a), newVersion(a))
 	return root
 }
 
