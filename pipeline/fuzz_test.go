@@ -16,7 +16,11 @@ func FuzzCheck(f *testing.F) {
 	for _, text := range problemCases(f) {
 		f.Add([]byte(text))
 	}
-	f.Add([]byte(shortest5))
+	for _, text := range examples(f) {
+		if _, err := Parse("rollcall.yaml", []byte(text), testEnv()); err == nil {
+			f.Add([]byte(text))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		began := time.Now()
 		file, err := Parse("rollcall.yaml", data, testEnv())

@@ -167,7 +167,7 @@ func TestSchemaTakes(t *testing.T) {
 
 // examples are the pipeline files of the tree: in documents, scripts and as
 // files of their own.
-func examples(t *testing.T) map[string]string {
+func examples(t testing.TB) map[string]string {
 	t.Helper()
 	out := map[string]string{"shortest": shortest5}
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -13,28 +13,28 @@ type fault struct {
 // faults are those of the report, in its order.
 var faults = []fault{
 	{"worker killed", "TestCrashCampaign", false, redelivered("record and effect commit together")},
-	{"reply to COMMIT lost", "doubt-guessed", false, redelivered("the batch runs again and finds its record")},
+	{"reply to COMMIT lost", "case doubt-guessed", false, redelivered("the batch runs again and finds its record")},
 	{"worker paused past its lease", "TestStoppedOutsideTransaction", false, redelivered("the old token is refused in the transaction")},
-	{"rebalance", "TestMembersShareAndTakeOver", false, redelivered("a new owner raises the token and reads the records")},
-	{"delivery repeated, ack lost", "settle-first", true, redelivered("the record tells")},
-	{"sender retries (same stamp)", "TestPublisherRetries", true, sentAgain},
-	{"sender restarts, own ids", "TestAutoClaimsOwnIDs", true, ownIDs},
+	{"rebalance", "case effects-many-workers", false, redelivered("a new owner raises the token and reads the records")},
+	{"delivery repeated, ack lost", "case settle-first", true, redelivered("the record tells")},
+	{"sender retries (same stamp)", "scenario X/copies apart", true, sentAgain},
+	{"sender restarts, own ids", "case sent-twice", true, ownIDs},
 	{"sender restarts, minted ids", "TestDedupKeys", true, minted},
-	{"application sends twice", "TestDedupKeys", true, minted},
-	{"same file sent again", "TestLifeIsTheHash", true, sentAgain},
-	{"file sent again, grown", "TestFates", true, grown},
-	{"effect fails", "part-of-a-batch", false, failing},
-	{"message kills its worker", "poison-kills", false, poison},
-	{"message lacks identity", "no-identity", false, unidentified},
-	{"repeat after the window", "sweep", false, late},
-	{"retention overtakes consumer", "TestRetentionKeepsTheRest", false, overtaken},
+	{"application sends twice", "case sent-twice", true, minted},
+	{"same file sent again", "script send", true, sentAgain},
+	{"file sent again, grown", "script send", true, grown},
+	{"effect fails", "case part-of-a-batch", false, failing},
+	{"message kills its worker", "case poison-kills", false, poison},
+	{"message lacks identity", "case no-identity", false, unidentified},
+	{"repeat after the window", "case window", false, late},
+	{"retention overtakes consumer", "script run", false, overtaken},
 	{"store restored, commits lost", "", false, always(NotPromised, "effect and record go back together, the log need not")},
 	{"log restored or replaced", "TestRestoredLog", false, replaced},
 	{"stopped inside a transaction", "TestStoppedInsideTransaction", false, stoppedInside},
-	{"clock set back", "TestDue", false, always(Once, "clocks decide when to try, never whether")},
-	{"operator redrives twice", "X/redriven twice", false, always(Once, "the row aside is the claim: compare-and-set")},
-	{"partitions raised", "", false, raised},
-	{"cache or lock loses memory", "cache lost", false, always(Once, "none is used")},
+	{"clock set back", "case aside-due", false, always(Once, "clocks decide when to try, never whether")},
+	{"operator redrives twice", "scenario X/redriven twice", false, always(Once, "the row aside is the claim: compare-and-set")},
+	{"partitions raised", "script send", false, raised},
+	{"cache or lock loses memory", "model cache lost", false, always(Once, "none is used")},
 }
 
 func always(o Outcome, mechanism string) func(Setup) answer {
@@ -120,7 +120,7 @@ func replaced(s Setup) answer {
 	if s.Broker.Name != Embedded.Name {
 		return answer{NotPromised, "not in this version"}
 	}
-	return answer{Refused, "the last message done is looked up before a run begins"}
+	return answer{Refused, "run looks up the last message done, if younger than " + Span(s.Window/2)}
 }
 
 func stoppedInside(s Setup) answer {

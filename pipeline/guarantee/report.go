@@ -40,8 +40,9 @@ type Line struct {
 	Outcome   Outcome
 	Mechanism string
 	Window    string // how long that holds: "always", "14d"
-	// Shown names the test function, the kit's case or the model's scenario
-	// that shows it. Empty: reasoned only.
+	// Shown names what shows the fault: a test function, a "case" of the
+	// conformance kits (docs/kit-cases.md), a "scenario" or column of the
+	// "model" (docs/model.md), a "script" of the command. Empty: reasoned only.
 	Shown string
 }
 
