@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -21,29 +22,55 @@ func FuzzCheck(f *testing.F) {
 			f.Add([]byte(text))
 		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		began := time.Now()
-		file, err := Parse("rollcall.yaml", data, testEnv())
-		if took := time.Since(began); took > 10*time.Second {
-			t.Fatalf("it took %v", took)
-		}
-		if err != nil {
-			refusedWell(t, data, err)
-			return
-		}
-		if r := file.Setup().Refuse(); len(r) > 0 {
-			t.Fatalf("taken, and refused: %v", r)
-		}
-		report := file.Setup().Report()
-		if report.Verdict == "" || report.Records == "" || len(report.Conditions) == 0 {
-			t.Fatalf("%+v", report)
-		}
-		for _, l := range report.Lines {
-			if l.Fault == "" || l.Outcome == "" || l.Mechanism == "" {
-				t.Fatalf("no answer: %+v", l)
-			}
-		}
+	f.Fuzz(checked)
+}
+
+// FuzzCheckValues puts what the fuzzer finds into the values of a good file, so
+// that it comes further than the YAML.
+func FuzzCheckValues(f *testing.F) {
+	f.Add("auto", "payload.order_id", "14d", "0", "insert", "id", "payload.id", "{created: [paid]}")
+	f.Add("[stamp, position]", "id", "1h30m", "7d", "transition", "[id]", "id", "{a: [b], b: [a]}")
+	f.Add("none", "content", "${N}s", "36h", "add", "[]", "const:x", "{}")
+	f.Add("lock", "header.X", "9999999h", "65535d", "set", "id, status", "payload?", "{a: [a]}")
+	f.Fuzz(func(t *testing.T, by, key, window, retention, mode, columns, source, allow string) {
+		checked(t, fmt.Appendf(nil, `name: shop
+source: {embedded: {destination: orders, retention: %s}, late: %s}
+store: {sqlite: {path: shop.db}}
+dedup: {by: %s, key: %s, window: %s}
+effect:
+  table:
+    name: orders
+    mode: %s
+    key: %s
+    columns: {id: %s, status: payload.status}
+    state: {column: status, allow: %s}
+`, retention, retention, by, key, window, mode, columns, source, allow))
 	})
+}
+
+// checked does what the command does with one file.
+func checked(t *testing.T, data []byte) {
+	began := time.Now()
+	file, err := Parse("rollcall.yaml", data, testEnv())
+	if took := time.Since(began); took > 10*time.Second {
+		t.Fatalf("it took %v", took)
+	}
+	if err != nil {
+		refusedWell(t, data, err)
+		return
+	}
+	if r := file.Setup().Refuse(); len(r) > 0 {
+		t.Fatalf("taken, and refused: %v", r)
+	}
+	report := file.Setup().Report()
+	if report.Verdict == "" || report.Records == "" || len(report.Conditions) == 0 {
+		t.Fatalf("%+v", report)
+	}
+	for _, l := range report.Lines {
+		if l.Fault == "" || l.Outcome == "" || l.Mechanism == "" {
+			t.Fatalf("no answer: %+v", l)
+		}
+	}
 }
 
 // problemCases are the files of testdata/problems.txt.
