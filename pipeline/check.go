@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,9 @@ func (f *File) check() []*Error {
 		c.effect(i)
 	}
 	c.guarantees()
+	if len(c.problems) == 0 {
+		c.tables()
+	}
 	return c.problems
 }
 
@@ -101,6 +105,16 @@ func keyPart(k string) string {
 		return ""
 	}
 	return "not something that can be a key"
+}
+
+// tables finds what is wrong with the effects whatever the database is.
+func (c *checker) tables() {
+	for i, err := range effect.Check(c.file.Tables()) {
+		var e *Error
+		if err != nil && errors.As(c.file.effectProblem(i, err), &e) {
+			c.problems = append(c.problems, e)
+		}
+	}
 }
 
 // guarantees refuses what cannot hold.
