@@ -42,8 +42,7 @@ func newCheck(a *app) *cobra.Command {
 			if a.json {
 				return checkObjects(a, f, &r)
 			}
-			printCheck(a, f, &r)
-			return nil
+			return a.page(checkPage(a.redactor, f, &r))
 		},
 	}
 }
@@ -86,46 +85,45 @@ func checkObjects(a *app, f *pipeline.File, r *guarantee.Report) error {
 		r.Of(guarantee.Twice), r.Of(guarantee.NotPromised), conditions})
 }
 
-// printCheck is the report for people, 80 columns wide.
-func printCheck(a *app, f *pipeline.File, r *guarantee.Report) {
-	text := func(s string) string { return oneLine(a.redactor.Text(s)) }
-	a.say("%s", wrapped(text(f.Name)+": "+r.Verdict, "  "))
-	a.say("%s", wrapped(text("repeats are recognised by "+r.Records+", within "+r.Window), "  "))
-	a.say("")
-	a.say("%-29s %-14s %s", "fault", "outcome", "by")
-	for _, l := range r.Lines {
-		if l.Outcome == guarantee.NotPromised || l.Outcome == guarantee.Twice {
-			continue
-		}
+// checkPage is the report for people, 80 columns wide.
+func checkPage(redactor *pipeline.Redactor, f *pipeline.File, r *guarantee.Report) string {
+	var b strings.Builder
+	text := func(s string) string { return oneLine(redactor.Text(s)) }
+	fault := func(l *guarantee.Line) {
 		by := text(l.Mechanism)
 		if l.Window != "" {
 			by += ", " + l.Window
 		}
-		a.say("%s", hung(fmt.Sprintf("%-29s %-14s ", l.Fault, l.Outcome), by))
+		b.WriteString(broken(fmt.Sprintf("%-29s %-14s ", l.Fault, l.Outcome), by, strings.Repeat(" ", 45)) + "\n")
 	}
-	a.say("\nconditions you must keep")
-	for _, c := range r.Conditions {
-		a.say("%s", wrapped("- "+text(c), "  "))
-	}
-	a.say("\nnot promised")
-	for _, l := range r.Lines {
-		switch l.Outcome {
+	b.WriteString(broken("", text(f.Name)+": "+r.Verdict, "  ") + "\n")
+	b.WriteString(broken("", text("repeats are recognised by "+r.Records+", within "+r.Window), "  ") + "\n\n")
+	fmt.Fprintf(&b, "%-29s %-14s by\n", "fault", "outcome")
+	var open []*guarantee.Line
+	for i := range r.Lines {
+		switch l := &r.Lines[i]; l.Outcome {
 		case guarantee.NotPromised, guarantee.Twice:
-			a.say("%s", hung(fmt.Sprintf("%-29s %-14s ", l.Fault, l.Outcome), text(l.Mechanism)))
+			open = append(open, l)
+		default:
+			fault(l)
 		}
 	}
+	b.WriteString("\nconditions you must keep\n")
+	for _, c := range r.Conditions {
+		b.WriteString(broken("", "- "+text(c), "  ") + "\n")
+	}
+	b.WriteString("\nnot promised\n")
+	for _, l := range open {
+		fault(l)
+	}
+	return b.String()
 }
 
 // pageWidth is the width of what people read.
 const pageWidth = 80
 
-// hung is head and then words, broken at the page's width below their begin.
-func hung(head, words string) string {
-	return broken(head, words, strings.Repeat(" ", len(head)))
-}
-
-func wrapped(words, indent string) string { return broken("", words, indent) }
-
+// broken is a line and then words, broken at the page's width; what follows
+// begins with indent.
 func broken(line, words, indent string) string {
 	var out []string
 	empty := true

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/spf13/cobra"
@@ -40,8 +39,7 @@ func newSchema(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			text := pipeline.Schema()
 			if !a.json {
-				a.say("%s", bytes.TrimSpace(text))
-				return nil
+				return a.page(string(text))
 			}
 			if err := a.object(schemaObject{"schema", text}); err != nil {
 				return err
