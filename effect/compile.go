@@ -51,18 +51,30 @@ func compile(ctx context.Context, db dialect.Queryer, d dialect.Dialect, t Table
 	if err != nil {
 		return nil, cat, configError(t.Name, "name", "%v", err)
 	}
+	e, err := compileWith(t, cat)
+	if err != nil {
+		return nil, cat, err
+	}
+	e.texts(d, cat.Name)
+	return e, cat, nil
+}
+
+// compileWith checks a Table against what the catalogue says.
+func compileWith(t Table, cat dialect.Table) (*entry, error) {
+	if err := t.checkNames(); err != nil {
+		return nil, err
+	}
 	e := &entry{t: t, guide: -1}
 	for _, step := range []func(dialect.Table) error{e.compileColumns, e.compileKey, e.compileMode, e.compileWhen} {
 		if err := step(cat); err != nil {
-			return nil, cat, err
+			return nil, err
 		}
 	}
 	for i := range e.names {
 		e.every = append(e.every, i)
 	}
 	e.guides = []int{e.guide}
-	e.texts(d, cat.Name)
-	return e, cat, nil
+	return e, nil
 }
 
 func (e *entry) fail(field, format string, args ...any) error {

@@ -17,6 +17,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		"CREATE TABLE strictly (id INTEGER PRIMARY KEY, must TEXT NOT NULL)")
 	key := []string{"id"}
 	idN := map[string]string{"id": "payload.id", "n": "payload.n"}
+	without := 0
 	for name, c := range map[string]struct {
 		table effect.Table
 		text  string
@@ -55,6 +56,15 @@ func TestRefusedConfigurations(t *testing.T) {
 		if !errors.Is(err, rollcall.ErrConfig) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %q", name, err, c.text)
 		}
+		if early := effect.Check([]effect.Table{c.table})[0]; early != nil {
+			without++
+			if early.Error() != err.Error() {
+				t.Errorf("%s: without a database %v, with one %v", name, early, err)
+			}
+		}
+	}
+	if without != 18 {
+		t.Errorf("%d mistakes are found without a database", without)
 	}
 	set := effect.Table{Name: "two", Mode: effect.Set, Key: key, Columns: idN}
 	if _, err := effect.NewTables(s.DB(), effect.SQLite(), []effect.Table{set, set}); !errors.Is(err, rollcall.ErrConfig) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/internal/jsonpath"
+	"github.com/rollcall-mq/rollcall/pipeline/guarantee"
 )
 
 // check is what can be said without a connection.
@@ -23,12 +25,15 @@ func (f *File) check() []*Error {
 		c.named("source.embedded.destination", e.Destination)
 	}
 	c.dedup()
-	c.window()
 	if len(f.Effect) == 0 {
 		c.problem("effect", requiredNext["effect"], "effect is empty")
 	}
 	for i := range f.Effect {
 		c.effect(i)
+	}
+	c.guarantees()
+	if len(c.problems) == 0 {
+		c.tables()
 	}
 	return c.problems
 }
@@ -67,6 +72,7 @@ func (c *checker) dedup() {
 	for i, by := range d.By {
 		path := fmt.Sprintf("dedup.by[%d]", i)
 		switch {
+		case by == string(guarantee.Lock): // guarantees says why
 		case by == "record":
 			c.problem(path, "use auto or key", "dedup.by: record is not in this version")
 		case !slices.Contains(strategies, by):
@@ -101,23 +107,22 @@ func keyPart(k string) string {
 	return "not something that can be a key"
 }
 
-// window: a message that the broker brings again after the window is New.
-func (c *checker) window() {
-	e, window := c.file.Source.Embedded, c.file.Dedup.Window
-	if e == nil {
-		return
-	}
-	if window == 0 {
-		window = defaultWindow
-	}
-	if e.Retention > window {
-		c.problem("source.embedded.retention", "make dedup.window at least as long as the retention, or the retention shorter",
-			"messages are kept for %v and can come again, but dedup.window is %v", e.Retention, window)
+// tables finds what is wrong with the effects whatever the database is.
+func (c *checker) tables() {
+	for i, err := range effect.Check(c.file.Tables()) {
+		var e *Error
+		if err != nil && errors.As(c.file.effectProblem(i, err), &e) {
+			c.problems = append(c.problems, e)
+		}
 	}
 }
 
-// defaultWindow is the engine's.
-const defaultWindow = 14 * 24 * 60 * 60 * 1e9
+// guarantees refuses what cannot hold.
+func (c *checker) guarantees() {
+	for _, r := range c.file.Setup().Refuse() {
+		c.problem(r.Field, r.Next, "%s", r.What)
+	}
+}
 
 func (c *checker) effect(i int) {
 	at := fmt.Sprintf("effect[%d]", i)
@@ -138,11 +143,6 @@ func (c *checker) effect(i int) {
 		if _, err := effect.ParseSource(t.Columns[column]); err != nil {
 			c.problem(at+".columns."+column, "", "column %s: %v", column, err)
 		}
-	}
-	// Partitions of the embedded log are exclusive.
-	reason, needs := t.effect().NeedsRecord(false)
-	if needs && slices.Contains(c.file.Dedup.By, string(rollcall.ByNone)) {
-		c.problem(at+".mode", "take by: none out of dedup", "%s: dedup.by: none records nothing, and %s", t.Name, reason)
 	}
 }
 

@@ -46,6 +46,10 @@ type Later struct{}
 type Source struct {
 	// Embedded is the log in a folder of this host, without a server.
 	Embedded *Embedded `yaml:"embedded"`
+	// Late is how late a message can come again, where the source itself does
+	// not say (embedded.retention does); dedup.window must cover it. Default:
+	// not said.
+	Late time.Duration `yaml:"late"`
 
 	Kafka    Later `yaml:"kafka" next:"use source: {embedded: {destination: orders}}"`
 	RabbitMQ Later `yaml:"rabbitmq" next:"use source: {embedded: {destination: orders}}"`

@@ -124,6 +124,15 @@ func (a *app) say(format string, args ...any) {
 	fmt.Fprintln(a.out, harmless(fmt.Sprintf(format, args...)))
 }
 
+// page prints a whole result to stdout, for people, and tells when it could not:
+// a report or a schema that is cut short is none.
+func (a *app) page(text string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, err := io.WriteString(a.out, harmless(text))
+	return err
+}
+
 // object prints a result to stdout as one line of JSON.
 func (a *app) object(v any) error {
 	a.mu.Lock()

@@ -9,8 +9,9 @@ import (
 const longHelp = `rollcall sits on a message queue so that no message is lost and none takes
 effect twice, and it can prove both.
 
-  rollcall demo                       one minute: textbook patterns against rollcall
+  rollcall demo                       ten seconds: textbook patterns against rollcall
   rollcall init                       write a pipeline file, rollcall.yaml
+  rollcall check                      what that file promises under each fault
   rollcall send orders.csv            send a file; sending it again is absorbed
   rollcall run --until-empty          work off what is there
   rollcall dead list                  what was set aside
@@ -38,7 +39,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "one JSON object a line on stdout; the last is the summary")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log everything that happens to stderr")
-	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newSend(a), newRun(a), newDead(a), newBench(a), newVersion(a))
+	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newCheck(a), newSchema(a), newSend(a), newRun(a), newDead(a), newBench(a), newVersion(a))
 	return root
 }
 

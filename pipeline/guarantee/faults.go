@@ -1,0 +1,140 @@
+package guarantee
+
+import "fmt"
+
+// fault is one thing that goes wrong.
+type fault struct {
+	name   string
+	shown  string
+	within bool // it holds within dedup.window only
+	of     func(s Setup) answer
+}
+
+// faults are those of the report, in its order.
+var faults = []fault{
+	{"worker killed", "TestCrashCampaign", false, redelivered("record and effect commit together")},
+	{"reply to COMMIT lost", "case doubt-guessed", false, redelivered("the batch runs again and finds its record")},
+	{"worker paused past its lease", "TestStoppedOutsideTransaction", false, redelivered("the old token is refused in the transaction")},
+	{"rebalance", "case effects-many-workers", false, redelivered("a new owner raises the token and reads the records")},
+	{"delivery repeated, ack lost", "case settle-first", true, redelivered("the record tells")},
+	{"sender retries (same stamp)", "scenario X/copies apart", true, sentAgain},
+	{"sender restarts, own ids", "case sent-twice", true, ownIDs},
+	{"sender restarts, minted ids", "TestDedupKeys", true, minted},
+	{"application sends twice", "case sent-twice", true, minted},
+	{"same file sent again", "script checktrue", true, sentAgain},
+	{"file sent again, grown", "script checktrue", true, grown},
+	{"effect fails", "case part-of-a-batch", false, failing},
+	{"message kills its worker", "case poison-kills", false, poison},
+	{"message lacks identity", "case no-identity", false, unidentified},
+	{"repeat after the window", "case window", false, late},
+	{"retention overtakes consumer", "script run", false, overtaken},
+	{"store restored, commits lost", "", false, always(NotPromised, "effect and record go back together, the log need not")},
+	{"log restored or replaced", "TestRestoredLog", false, replaced},
+	{"stopped inside a transaction", "TestStoppedInsideTransaction", false, stoppedInside},
+	{"clock set back", "case aside-due", false, always(Once, "clocks decide when to try, never whether")},
+	{"operator redrives twice", "scenario X/redriven twice", false, always(Once, "the row aside is the claim: compare-and-set")},
+	{"partitions raised", "script send", false, raised},
+	{"cache or lock loses memory", "model cache lost", false, always(Once, "none is used")},
+}
+
+func always(o Outcome, mechanism string) func(Setup) answer {
+	return func(Setup) answer { return answer{o, mechanism} }
+}
+
+// redelivered: the broker brings it again, with stamp, position and key as
+// they were: any record tells.
+func redelivered(mechanism string) func(Setup) answer {
+	return func(s Setup) answer {
+		if s.records().any() {
+			return answer{Once, mechanism}
+		}
+		return s.byMode(s.Broker.Exclusive)
+	}
+}
+
+// sentAgain: same stamp, same id, same body, at another position.
+func sentAgain(s Setup) answer {
+	switch r := s.records(); {
+	case r.stamp:
+		return answer{Absorbed, "stamp"}
+	case r.key:
+		return answer{Absorbed, s.keyName()}
+	}
+	return s.byMode(false)
+}
+
+// ownIDs: same id and body under a new stamp; the id is the application's own.
+func ownIDs(s Setup) answer {
+	switch r := s.records(); {
+	case r.key:
+		return answer{Absorbed, s.keyName()}
+	case r.ownID:
+		return answer{Absorbed, "own id"}
+	}
+	return s.byMode(false)
+}
+
+// minted: same body under a new stamp and a new id.
+func minted(s Setup) answer {
+	if s.records().business {
+		return answer{Absorbed, s.keyName()}
+	}
+	return s.byMode(false)
+}
+
+// grown: the lines count anew, only what is in them tells.
+func grown(s Setup) answer {
+	a := minted(s)
+	if r := s.records(); a.outcome == Twice && (r.key || r.ownID) {
+		a.mechanism = "all its lines are new; give ids with send --id"
+	}
+	return a
+}
+
+func failing(s Setup) answer {
+	return answer{OnceOrAside, fmt.Sprintf("dead after %d attempts, in the transaction of its record", s.Attempts)}
+}
+
+func poison(s Setup) answer {
+	return answer{OnceOrAside, fmt.Sprintf("attempts are written before it runs again; dead after %d", s.Attempts)}
+}
+
+func unidentified(s Setup) answer {
+	if s.none() {
+		return s.byMode(s.Broker.Exclusive)
+	}
+	return answer{OnceOrAside, "set aside as no identity"}
+}
+
+// late: the records are swept, only the rows themselves remember.
+func late(s Setup) answer { return s.byMode(false) }
+
+func overtaken(s Setup) answer {
+	if s.Retention == 0 && s.Broker.Name == Embedded.Name {
+		return answer{Once, "nothing is removed: no retention is set"}
+	}
+	return answer{Counted, "run counts it as missing and exits 1"}
+}
+
+func replaced(s Setup) answer {
+	if s.Broker.Name != Embedded.Name {
+		return answer{NotPromised, "not in this version"}
+	}
+	return answer{Refused, "run looks up the last message done, if younger than " + Span(s.Window/2)}
+}
+
+func stoppedInside(s Setup) answer {
+	if s.Store.Deadlines {
+		return answer{Once, "the server ends its transaction"}
+	}
+	return answer{Waits, "until it goes on or is killed: nobody can end it"}
+}
+
+func raised(s Setup) answer {
+	for i := range s.Tables {
+		if ordered(&s.Tables[i]) {
+			return answer{NotPromised, "a Key moves to another partition: order is not kept across it"}
+		}
+	}
+	return answer{Once, "lanes and partitions have records of their own"}
+}

@@ -1,0 +1,22 @@
+package pipeline
+
+import (
+	"github.com/rollcall-mq/rollcall/pipeline/guarantee"
+)
+
+// Setup is what the guarantees of the file depend on. Of a file with mistakes
+// it is what can be read of it.
+func (f *File) Setup() guarantee.Setup {
+	config := f.ConsumerConfig()
+	s := guarantee.Setup{Broker: guarantee.Embedded, Store: guarantee.SQLite, By: config.Dedup.By, Key: config.Dedup.Key,
+		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late}
+	if e := f.Source.Embedded; e != nil {
+		s.Retention = e.Retention
+	}
+	for i := range f.Effect {
+		if t := f.Effect[i].Table; t != nil {
+			s.Tables = append(s.Tables, t.effect())
+		}
+	}
+	return s
+}
