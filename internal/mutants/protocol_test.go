@@ -57,6 +57,8 @@ var protocolMutants = []mutant{
 		"		f.Undoing = true\n		return stay", "		f.Singles = f.Asked\n		return stay", onModel, "X/one fails: doubled"},
 	{"later ones of the key run on", "internal/protocol/effects.go",
 		"	if it.Fate == Waiting && it.Key != \"\" {\n		f.Blocked[it.Key] = true\n	}", "", onModel, "X/one fails: order"},
+	{"behind a failure of an earlier try", "internal/protocol/effects.go",
+		"		behindPlanned(w.Items)\n", "", onModel, "X/one fails, the transaction with it: order"},
 	{"unknown numbers dropped", "internal/protocol/plan.go",
 		"it.Planned, it.Cause = Unknown, CauseUnknown", "it.Planned = Dropped", onModel, "X/unknown number: lost"},
 	{"copies dealt apart, modelled", "internal/protocol/plan.go",

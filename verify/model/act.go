@@ -44,9 +44,10 @@ func (w *world) step(i int, t *thread, e protocol.Event) {
 		case protocol.Counts, protocol.Write:
 			w.write(t)
 		case protocol.Undo:
-			if !w.without("savepoint") {
-				t.tx = *t.tx.last
+			if w.s.Allow&UndoLost != 0 {
+				return // it may fail: its own statement
 			}
+			w.undo(t)
 		case protocol.Token, protocol.Claim, protocol.Commit:
 			return
 		case protocol.Turn:
@@ -60,6 +61,13 @@ func (w *world) step(i int, t *thread, e protocol.Event) {
 				return
 			}
 		}
+	}
+}
+
+// undo goes back to the last savepoint.
+func (w *world) undo(t *thread) {
+	if !w.without("savepoint") {
+		t.tx = *t.tx.last
 	}
 }
 
@@ -179,6 +187,8 @@ func (w *world) statement(i int, t *thread, outcomes []protocol.Outcome) {
 			}
 		}
 		e.Outcomes = outcomes
+	case protocol.Undo:
+		w.undo(t)
 	case protocol.Rolls:
 		w.lockRoll(t, a.Rolls[t.taken])
 		if t.taken++; t.taken < len(a.Rolls) {

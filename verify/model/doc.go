@@ -82,7 +82,8 @@ const (
 	Freeze                      // the worker is stopped, and may wake
 	Rebalance                   // a clean one: drained and released
 	SettleLost
+	UndoLost // a failing handler takes the whole transaction with it
 )
 
 // AllFaults are all of them.
-const AllFaults = Crash | ReplyLost | Cut | Timeout | Freeze | Rebalance | SettleLost
+const AllFaults = Crash | ReplyLost | Cut | Timeout | Freeze | Rebalance | SettleLost | UndoLost

@@ -235,6 +235,13 @@ func (w *world) faultMoves(i int, add adder) {
 				n.doubt(i, t)
 			})
 		}
+		if t.act.Do == protocol.Undo && !t.tx.dead {
+			fault(UndoLost, "fails, and its transaction is gone", func(n *world) {
+				t := n.thread(i, at)
+				t.tx = txn{holder: -1}
+				n.step(i, t, protocol.Event{Broken: true})
+			})
+		}
 		if t.act.Do == protocol.Effects || t.act.Do == protocol.Commit {
 			fault(Cut, "loses its connection before "+t.act.Do.String(), func(n *world) {
 				t := n.thread(i, at)

@@ -92,6 +92,8 @@ func asideScenarios() (out []*Scenario) {
 		out = append(out,
 			scenario("one fails", shape, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "a"}}, Entries: copies(1, 2),
 				Faults: 1, Allow: Crash | ReplyLost | Timeout | Cut}),
+			scenario("one fails, the transaction with it", shape, Scenario{Messages: []Message{{Key: "a", Fails: together}, {Key: "a"}}, Entries: copies(1, 2),
+				Faults: 2, Allow: UndoLost}),
 			scenario("one fails, two faults", shape, Scenario{Messages: []Message{{Fails: 1}}, Entries: copies(1), Faults: 2, Allow: Crash | ReplyLost}),
 			scenario("one fails, the next comes later", shape, Scenario{Messages: []Message{{Key: "a", Fails: 1}, {Key: "a"}}, Entries: late(copies(1, 2)),
 				Batch: 1, Faults: 1, Allow: ReplyLost}),
