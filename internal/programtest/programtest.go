@@ -4,7 +4,7 @@ package programtest
 
 import (
 	"bufio"
-	"fmt"
+	"database/sql"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -69,5 +69,51 @@ func Kill(t *testing.T, after string, until func() bool, binary string, args ...
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("process %d was not killed: %v", cmd.Process.Pid, err)
 	}
-	t.Log(fmt.Sprintf("process %d killed after %q", cmd.Process.Pid, after))
+	t.Logf("process %d killed after %q", cmd.Process.Pid, after)
+}
+
+// Program is one that works on a folder (-folder, -pause) and can be killed and
+// run again.
+type Program struct {
+	After string // begin of the line after which it works
+	Query string // how much is done, in its store.db
+	Total int    // when it is finished
+	Want  string // part of what it prints then
+}
+
+// KilledTwice kills the program twice in the middle of its work, then runs it
+// to the end twice: the second time changes nothing. The driver of its store
+// must be linked.
+func KilledTwice(t *testing.T, p Program) {
+	t.Helper()
+	binary, folder := Build(t), t.TempDir()
+	args := []string{"-folder", folder, "-pause", "5ms"}
+	done := 0
+	for range 2 {
+		before := done
+		Kill(t, p.After, func() bool {
+			done = progress(t, folder, p.Query)
+			return done > before && done < p.Total
+		}, binary, args...)
+		t.Logf("killed with %d of %d done", done, p.Total)
+	}
+	for range 2 {
+		if out := Run(t, binary, args...); !strings.Contains(out, p.Want) {
+			t.Fatal(out)
+		}
+	}
+}
+
+// progress is how much is done, read beside the program.
+func progress(t *testing.T, folder, query string) (n int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(folder, "store.db")+"?mode=ro&_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.QueryRow(query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
