@@ -34,7 +34,8 @@
 //
 // # Where to read
 //
-// consumer.go is the commit protocol, top to bottom. broker.go and store.go are
+// internal/protocol/order.go is the commit protocol, top to bottom; consumer.go
+// carries it out. broker.go and store.go are
 // the contracts; broker/memory and store/memory are their readable
 // specification, broker/brokertest and store/storetest the acceptance tests of
 // drivers. DESIGN.md is the map.
