@@ -35,8 +35,7 @@
 // # Where to read
 //
 // internal/protocol/order.go is the commit protocol, top to bottom; consumer.go
-// carries it out. broker.go and store.go are
-// the contracts; broker/memory and store/memory are their readable
-// specification, broker/brokertest and store/storetest the acceptance tests of
-// drivers. DESIGN.md is the map.
+// carries it out. broker.go and store.go are the contracts; broker/memory and
+// store/memory are their readable specification, broker/brokertest and
+// store/storetest the acceptance tests of drivers. DESIGN.md is the map.
 package rollcall

@@ -44,7 +44,7 @@ func (t *transaction[X]) again(a protocol.Action) {
 	t.rollback()
 }
 
-// steps are the names of failpoints before the kinds of transactions.
+// prefixes tell the failpoints of one kind of transaction from those of another.
 var prefixes = map[protocol.Kind]string{protocol.OfRow: "aside-", protocol.OfRowAttempt: "aside-attempt-",
 	protocol.OfSuspects: "suspect-", protocol.OfAlone: "alone-"}
 
