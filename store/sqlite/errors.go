@@ -36,8 +36,9 @@ const (
 	codeAuth       = 23
 	codeNotADB     = 26
 
-	codeIOErrWrite = codeIOErr | 3<<8
-	codeCommitHook = codeConstraint | 2<<8
+	codeBusySnapshot = codeBusy | 2<<8
+	codeIOErrWrite   = codeIOErr | 3<<8
+	codeCommitHook   = codeConstraint | 2<<8
 )
 
 // errUserEnded: the handler ended a transaction that is not its own to end.
