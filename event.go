@@ -115,7 +115,9 @@ func (o slogObserver) Observe(event Event) {
 		args = []any{"destination", e.Partition.Destination, "partition", e.Partition.Number, "delivered", e.Delivered,
 			"applied", e.Counts.Applied, "duplicates", e.Duplicates, "set_aside", e.SetAside, "took", e.Took}
 	case SetAside:
-		name = "set aside"
+		if name = "set aside"; e.State == AsideWaiting && e.Attempts == 0 {
+			level = slog.LevelDebug // early, or behind another: no trouble yet
+		}
 		args = []any{"message_id", string(e.MessageID), "destination", e.Destination, "state", e.State, "attempts", e.Attempts, "cause", e.Cause}
 	case InDoubt:
 		name, args = "commit in doubt, redoing", []any{"destination", e.Partition.Destination, "partition", e.Partition.Number, "error", e.Err}

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -34,6 +35,7 @@ type attack struct {
 	name    string
 	steps   []string // where victims are killed, one after the other; "" is a random time
 	stop    bool     // the last victim is stopped past its lease, then woken
+	full    bool     // the disk is full while the victim is at its step, and has room again later
 	sender  bool     // a sender is killed after the log stored and before it knew
 	senders int
 	by      string // of strategies
@@ -76,6 +78,9 @@ func attacks() (all []attack) {
 	for _, s := range []string{"begin", "settle", "aside-attempt-begin"} { // outside of a transaction
 		add(attack{name: "stopped at " + s, steps: []string{s}, stop: true})
 		add(attack{name: "killed, then stopped at " + s, steps: []string{"commit", s}, stop: true})
+	}
+	for _, s := range []string{"begin", "commit", "settle"} {
+		add(attack{name: "disk full at " + s, steps: []string{s}, full: true})
 	}
 	for i := range 6 {
 		add(attack{name: fmt.Sprint("sender ", i), sender: true, steps: batchSteps[2*i : 2*i+1]})
@@ -124,6 +129,9 @@ type campaign struct {
 
 func (c *campaign) run() {
 	c.folder = filepath.Join(c.t.TempDir(), "data")
+	if c.attack.full {
+		c.folder = filepath.Join(c.disk(), "data")
+	}
 	db, err := open(c.folder)
 	if err != nil {
 		c.t.Fatal(err)
@@ -137,10 +145,18 @@ func (c *campaign) run() {
 	// The other process: two workers, never hurt. Where one death is to follow
 	// another it comes later, or it would do the victims' work.
 	var beside, sleeper *process
-	if len(c.attack.steps) == 1 {
+	if c.attack.full { // senders are told of a full disk; this run is about workers
+		for _, s := range senders {
+			s.ended()
+		}
+		c.fill(c.attack.steps[0])
+	} else if len(c.attack.steps) == 1 {
 		beside = start(c.t, c.work(job{}))
 	}
 	for i, step := range c.attack.steps {
+		if c.attack.full {
+			break
+		}
 		sleeper = c.hurt(step, c.attack.stop && i == len(c.attack.steps)-1)
 	}
 	if beside == nil {
@@ -203,6 +219,50 @@ func (c *campaign) hurt(step string, stop bool) *process {
 	c.stopIdle(p)
 	time.Sleep(700 * time.Millisecond) // past its lease
 	return p
+}
+
+// disk is a small one of its own.
+func (c *campaign) disk() string {
+	dir := c.t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+		c.t.Fatalf("mount: %v (the test needs root)", err)
+	}
+	c.t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill fills the disk while a process stands at a step with messages in work,
+// lets it go on, sees that nothing is done on a full disk, and makes room.
+func (c *campaign) fill(step string) {
+	p := start(c.t, c.work(job{Step: step, Nth: 1}))
+	p.reached()
+	ballast := filepath.Join(filepath.Dir(c.folder), "ballast")
+	f, err := os.Create(ballast)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for chunk := make([]byte, 1<<12); err == nil; _, err = f.Write(chunk) {
+	}
+	_ = f.Close()
+	if !errors.Is(err, syscall.ENOSPC) {
+		c.t.Fatalf("the disk is not full: %v", err)
+	}
+	if _, err := io.WriteString(p.stdin, "go on\n"); err != nil {
+		c.t.Fatal(err)
+	}
+	c.bites++
+	time.Sleep(300 * time.Millisecond) // what the files still have room for
+	before, _ := ledger(c.t, c.db)
+	time.Sleep(700 * time.Millisecond)
+	after, _ := ledger(c.t, c.db)
+	c.t.Logf("process %d on a full disk: %d of %d effects, and no more", p.cmd.Process.Pid, len(after), ordersPerRun)
+	if len(after) != len(before) || len(after) >= ordersPerRun-20 {
+		c.t.Errorf("%d, then %d effects on a full disk: it was not full", len(before), len(after))
+	}
+	if err := os.Remove(ballast); err != nil {
+		c.t.Fatal(err)
+	}
+	c.drain(p)
 }
 
 // stopIdle stops a process outside of any transaction: it stands at its step,

@@ -215,7 +215,11 @@ func workOrders(ctx context.Context, db *embedded.DB, j job, b *breakpoint) erro
 	return nil // told to end before it had joined
 }
 
-// quiet observes nothing: what matters is in the ledger.
+// quiet tells only what is waited out for long: what matters is in the ledger.
 type quiet struct{}
 
-func (quiet) Observe(rollcall.Event) {}
+func (quiet) Observe(e rollcall.Event) {
+	if p, is := e.(rollcall.Paused); is && p.For > time.Second {
+		fmt.Fprintln(os.Stderr, "paused:", p.Where, p.Err)
+	}
+}
