@@ -67,6 +67,10 @@ func (c claims) Complete(ctx context.Context, group string, k rollcall.DedupKey,
 	if window <= 0 {
 		return fmt.Errorf("%w: claim: a window of %v forgets the result at once; nothing was completed", rollcall.ErrConfig, window)
 	}
+	if len(data) > rollcall.MaxResult {
+		return fmt.Errorf("%w: claim: a result of %d bytes, at most %d are kept: complete with what names it; nothing was completed",
+			rollcall.ErrConfig, len(data), rollcall.MaxResult)
+	}
 	return c.turn(ctx, group, k, func(t *Tx, at row, had *claim) error {
 		if had != nil && had.done && had.token == token {
 			return nil // again: the answer of the first time was lost

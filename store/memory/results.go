@@ -12,7 +12,7 @@ import (
 // results implements rollcall.Results.
 type results struct {
 	*Tx
-	mark int // what Undo goes back to; -1: nothing is taken
+	marks []int // what Undo goes back to, for each key taken: fn may call Once itself
 }
 
 // result is the row of a key.
@@ -28,7 +28,7 @@ func resultRow(scope string, k rollcall.DedupKey) row {
 }
 
 // Results keeps the first results of rollcall.Once in a transaction.
-func (s *Store) Results(tx *Tx) rollcall.Results { return &results{tx, -1} }
+func (s *Store) Results(tx *Tx) rollcall.Results { return &results{Tx: tx} }
 
 // Take implements rollcall.Results. The lock on the key waits for another
 // transaction that took it.
@@ -43,7 +43,7 @@ func (r *results) Take(ctx context.Context, scope string, k rollcall.DedupKey, c
 			out = rollcall.Recorded{Done: had.done, Content: had.content, Result: had.data}
 			return nil
 		}
-		r.mark = mark
+		r.marks = append(r.marks, mark)
 		r.session.write(at, result{content: content, at: r.store.now()})
 		out.Fresh = true
 		return nil
@@ -55,12 +55,12 @@ func (r *results) Take(ctx context.Context, scope string, k rollcall.DedupKey, c
 func (r *results) Keep(_ context.Context, scope string, k rollcall.DedupKey, data []byte) error {
 	return r.statement(func() error {
 		v, taken := r.session.read(resultRow(scope, k))
-		if r.mark < 0 || !taken {
+		if len(r.marks) == 0 || !taken {
 			return errNotTaken
 		}
 		had := v.(result)
 		r.session.write(resultRow(scope, k), result{content: had.content, done: true, data: append([]byte{}, data...), at: r.store.now()})
-		r.mark = -1
+		r.marks = r.marks[:len(r.marks)-1]
 		return nil
 	})
 }
@@ -68,11 +68,12 @@ func (r *results) Keep(_ context.Context, scope string, k rollcall.DedupKey, dat
 // Undo implements rollcall.Results.
 func (r *results) Undo(context.Context) error {
 	return r.statement(func() error {
-		if r.mark < 0 || r.mark > len(r.session.undo) {
+		last := len(r.marks) - 1
+		if last < 0 || r.marks[last] > len(r.session.undo) {
 			return errNotTaken
 		}
-		r.session.rollbackTo(r.mark)
-		r.mark = -1
+		r.session.rollbackTo(r.marks[last])
+		r.marks = r.marks[:last]
 		return nil
 	})
 }

@@ -75,6 +75,10 @@ func (c claims) Complete(ctx context.Context, group string, key rollcall.DedupKe
 	if window <= 0 {
 		return fmt.Errorf("%w: claim: a window of %v forgets the result at once; nothing was completed", rollcall.ErrConfig, window)
 	}
+	if len(result) > rollcall.MaxResult {
+		return fmt.Errorf("%w: claim: a result of %d bytes, at most %d are kept: complete with what names it; nothing was completed",
+			rollcall.ErrConfig, len(result), rollcall.MaxResult)
+	}
 	return c.turn(ctx, "complete a claim", group, key, func(tx *sql.Tx, had *claimRow) error {
 		if had != nil && had.done && had.token == int64(token) {
 			return nil // again: the answer of the first time was lost

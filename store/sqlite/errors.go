@@ -45,6 +45,10 @@ const (
 var errUserEnded = errors.New("sqlite store: the transaction belongs to rollcall, a handler must not begin, commit or roll back: " +
 	"return nil to have it committed, an error to have it undone; nothing of it was committed")
 
+// errRolledBack: a transaction of the user's own was rolled back, and not by its
+// tx.Rollback.
+var errRolledBack = errors.New("sqlite store: the transaction was rolled back, nothing of it was committed: redo it")
+
 // lostError: SQLite rolled the transaction back by itself, as it does on a full
 // disk, an I/O error or an interrupted write.
 type lostError struct{ cause error }

@@ -14,7 +14,7 @@ import (
 type results struct {
 	s     *Store
 	tx    *sql.Tx
-	taken bool
+	taken int // keys taken and neither kept nor undone: fn may call Once itself
 }
 
 // Results keeps the first results of rollcall.Once in a transaction on this
@@ -33,7 +33,7 @@ func (r *results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 	if err := r.exec(ctx, nil, "SAVEPOINT "+mark); err != nil {
 		return out, r.wrap("take a key", err)
 	}
-	r.taken = true
+	r.taken++
 	var n int64
 	row := resultRow{scope: scope, key: key[:], content: content[:]}
 	err = r.exec(ctx, &n, "INSERT INTO rollcall_results (grp, key, content, at, crc) VALUES "+dialect.List(5)+" ON CONFLICT DO NOTHING",
@@ -84,17 +84,17 @@ func (r *results) Keep(ctx context.Context, scope string, key rollcall.DedupKey,
 		err = r.exec(ctx, nil, "RELEASE "+mark)
 	}
 	if err == nil {
-		r.taken = false
+		r.taken--
 	}
 	return r.wrap("keep a result", err)
 }
 
 // Undo undoes to the savepoint, whatever ctx says.
 func (r *results) Undo(ctx context.Context) error {
-	if !r.taken {
+	if r.taken == 0 {
 		return r.wrap("undo", errNotTaken)
 	}
-	r.taken = false
+	r.taken--
 	ctx = context.WithoutCancel(ctx)
 	err := r.exec(ctx, nil, "ROLLBACK TO "+mark)
 	if err == nil {
