@@ -51,16 +51,16 @@ func (r *results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 }
 
 func (r *results) read(ctx context.Context, scope string, key rollcall.DedupKey) (out rollcall.Recorded, err error) {
-	err = each(ctx, r.tx, "SELECT content, result, crc FROM rollcall_results WHERE grp = ? AND key = ?", []any{scope, key[:]}, func(rows *sql.Rows) error {
+	err = each(ctx, r.tx, "SELECT content, done, result, crc FROM rollcall_results WHERE grp = ? AND key = ?", []any{scope, key[:]}, func(rows *sql.Rows) error {
 		row, crc := resultRow{scope: scope, key: key[:]}, int64(0)
-		if err := rows.Scan(&row.content, &row.result, &crc); err != nil {
+		if err := rows.Scan(&row.content, &row.done, &row.result, &crc); err != nil {
 			return err
 		}
 		if crc != row.sum() || len(row.content) != len(out.Content) {
 			return fmt.Errorf("%w: the result of key %x of %q does not match its sum: restore the store from a backup; nothing was run",
 				rollcall.ErrDamaged, key, scope)
 		}
-		out = rollcall.Recorded{Done: row.result != nil, Content: rollcall.Fingerprint(row.content), Result: row.result}
+		out = rollcall.Recorded{Done: row.done, Content: rollcall.Fingerprint(row.content), Result: row.result}
 		return nil
 	})
 	return out, err
@@ -69,12 +69,12 @@ func (r *results) read(ctx context.Context, scope string, key rollcall.DedupKey)
 // Keep records the result. The row and the savepoint must still be there: else
 // the transaction has ended since.
 func (r *results) Keep(ctx context.Context, scope string, key rollcall.DedupKey, result []byte) error {
-	row := resultRow{scope: scope, key: key[:], result: append([]byte{}, result...)} // never NULL: that is "not done"
-	err := each(ctx, r.tx, "SELECT content FROM rollcall_results WHERE grp = ? AND key = ? AND result IS NULL", []any{scope, row.key},
+	row := resultRow{scope: scope, key: key[:], done: true, result: result}
+	err := each(ctx, r.tx, "SELECT content FROM rollcall_results WHERE grp = ? AND key = ? AND NOT done", []any{scope, row.key},
 		func(rows *sql.Rows) error { return rows.Scan(&row.content) })
 	var n int64
 	if err == nil {
-		err = r.exec(ctx, &n, "UPDATE rollcall_results SET result = ?, at = ?, crc = ? WHERE grp = ? AND key = ? AND result IS NULL",
+		err = r.exec(ctx, &n, "UPDATE rollcall_results SET done = 1, result = ?, at = ?, crc = ? WHERE grp = ? AND key = ? AND NOT done",
 			row.result, r.s.now(), row.sum(), scope, row.key)
 	}
 	if err == nil && n != 1 {
@@ -135,8 +135,10 @@ func (r *results) wrap(what string, err error) error {
 
 // resultRow is a row of rollcall_results.
 type resultRow struct {
-	scope                string
-	key, content, result []byte
+	scope        string
+	key, content []byte
+	done         bool
+	result       []byte
 }
 
-func (r *resultRow) sum() int64 { return sum(r.scope, r.key, r.content, r.result != nil, r.result) }
+func (r *resultRow) sum() int64 { return sum(r.scope, r.key, r.content, r.done, r.result) }

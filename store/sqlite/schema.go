@@ -63,7 +63,8 @@ CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NU
 CREATE TABLE rollcall_results (
 	grp TEXT NOT NULL, key BLOB NOT NULL,
 	content BLOB NOT NULL,              -- fingerprint of what was asked for, zeros: none
-	result BLOB,                        -- NULL: taken, not done
+	done INTEGER NOT NULL DEFAULT 0,    -- 0: taken, its call has not returned
+	result BLOB,
 	at INTEGER NOT NULL, crc INTEGER NOT NULL,
 	PRIMARY KEY (grp, key)
 );
