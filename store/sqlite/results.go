@@ -18,17 +18,24 @@ type results struct {
 }
 
 // Results keeps the first results of rollcall.Once in a transaction on this
-// file: a handler's, one of DB, or one of any other handle. Best it is BEGIN
-// IMMEDIATE, as those of DB and of handlers are: two calls of one key then queue at
-// BEGIN. In a deferred one Once must come before the first read, or
-// SQLite may refuse to let it write.
+// file: a handler's, or one of DB, which are BEGIN IMMEDIATE, so that two calls of
+// one key queue at BEGIN:
+//
+//	tx, err := store.DB().BeginTx(ctx, nil)
+//
+// A handle of your own does as well; let it begin IMMEDIATE (_txlock=immediate
+// in the name of modernc.org/sqlite). In a deferred transaction Once must come before
+// the first read: after it SQLite refuses to let it write as soon as another has
+// written. And when SQLite rolls it back by itself (an interrupted write, a full
+// disk) fn must not go on: what it did next would stay without a record. A
+// transaction of DB refuses that.
 func (s *Store) Results(tx *sql.Tx) rollcall.Results { return &results{s: s, tx: tx} }
 
 // mark is the savepoint of Take. One name is enough, they nest.
 const mark = "rollcall_once"
 
-// Take inserts first and reads then: the insert takes the write lock, and a
-// transaction that has read before it may be refused it for ever.
+// Take inserts first and reads then: the insert takes the write lock, which a
+// transaction that has read before may be refused for ever.
 func (r *results) Take(ctx context.Context, scope string, key rollcall.DedupKey, content rollcall.Fingerprint) (out rollcall.Recorded, err error) {
 	if err := r.exec(ctx, nil, "SAVEPOINT "+mark); err != nil {
 		return out, r.wrap("take a key", err)
