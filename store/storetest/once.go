@@ -113,8 +113,8 @@ func onceFirstResult[X any](t *testing.T, h Harness[X]) {
 	one.wantLedger("first", "0", "1", "2", "3", "4")
 }
 
-// onceFailed: an error of fn, a panic, the end of ctx, a result that cannot be recorded: nothing is recorded, and what fn did is
-// undone, though the caller commits; what the caller did before stays.
+// onceFailed: after an error of fn, a panic or the end of ctx nothing is
+// recorded and what fn did is undone, though the caller commits; what the caller did before stays.
 func onceFailed[X any](t *testing.T, h Harness[X]) {
 	d := newDesk(t, h(t))
 	refused := errors.New("card refused")
