@@ -113,25 +113,25 @@ func onceFirstResult[X any](t *testing.T, h Harness[X]) {
 	one.wantLedger("first", "0", "1", "2", "3", "4")
 }
 
-// onceFailed: an error of fn, a panic, the end of its goroutine, the end of ctx,
-// a result that cannot be recorded: nothing is recorded, and what fn did is
-// undone, though the caller commits; what the caller did before stays.
+// onceFailed: after an error of fn, a panic or the end of ctx nothing is
+// recorded and what fn did is undone, though the caller commits; what the caller did before stays.
 func onceFailed[X any](t *testing.T, h Harness[X]) {
 	d := newDesk(t, h(t))
 	refused := errors.New("card refused")
-	ctx, cancel := context.WithCancel(ctxb)
-	for name, end := range map[string]func() error{
-		"error": func() error { return refused },
-		"panic": func() error { panic("boom") },
-		"ended": func() error { cancel(); return nil },
+	for name, end := range map[string]func(cancel func()) error{
+		"error": func(func()) error { return refused },
+		"panic": func(func()) error { panic("boom") },
+		"ended": func(cancel func()) error { cancel(); return nil },
 	} {
+		ctx, cancel := context.WithCancel(ctxb)
+		defer cancel()
 		tx, err := d.store.Begin(ctxb)
 		noError(t, err)
 		noError(t, d.storage.Record(ctxb, tx.User(), "before"))
 		result, err := recovered(func() (receipt, error) {
 			return d.once(ctx, tx, aKey, func(_ context.Context, x X) (receipt, error) {
 				noError(t, d.storage.Record(ctxb, x, "half of "+name))
-				return receipt{1, name}, end()
+				return receipt{1, name}, end(cancel)
 			})
 		})
 		if err == nil || result != (receipt{}) || name == "error" && !errors.Is(err, refused) || name == "ended" && !errors.Is(err, context.Canceled) {
