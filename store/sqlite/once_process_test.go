@@ -147,7 +147,6 @@ func TestKilledWithKeyInHand(t *testing.T) {
 			run(t, s, "CREATE TABLE ledger (n INTEGER PRIMARY KEY, line TEXT NOT NULL)")
 			what, _, _ := strings.Cut(do, " ")
 			victim, said := start(t, path, do)
-			peer, _ := start(t, path, what)
 			line := make(chan string, 1)
 			go func() { text, _ := said.ReadString('\n'); line <- text }()
 			select {
@@ -159,6 +158,7 @@ func TestKilledWithKeyInHand(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatalf("waited 30s for process %d to come to its step", victim.Process.Pid)
 			}
+			peer, _ := start(t, path, what) // not before: it would do the victim's keys
 			other, _ := start(t, path, what)
 			time.Sleep(100 * time.Millisecond) // others meet the key in hand
 			must(t, victim.Process.Kill())
