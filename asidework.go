@@ -24,7 +24,7 @@ func (e *engine[X]) workAsides(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			err := e.completeRow(e.work, &row)
+			err = e.completeRow(e.work, &row)
 			if errors.Is(err, ErrFenced) {
 				err = e.retry(e.work, "acquire", func() error { return e.acquireOwn(e.work) })
 			}

@@ -352,13 +352,24 @@ func (e *engine[X]) finished(ctx context.Context, extents []Extent) (bool, error
 			return false, nil
 		}
 	}
-	rest, err := e.store.Asides().List(ctx, e.group, AsideFilter{States: []AsideState{AsideWaiting}, Max: 1000})
-	if err != nil {
-		return false, err
+	return e.nothingWaits(ctx)
+}
+
+// nothingWaits: no row waits but those that came too early and can only wait for
+// what is to come.
+func (e *engine[X]) nothingWaits(ctx context.Context) (bool, error) {
+	filter := AsideFilter{States: []AsideState{AsideWaiting}, Max: 1000}
+	for {
+		rest, err := e.store.Asides().List(ctx, e.group, filter)
+		if err != nil || len(rest) == 0 {
+			return err == nil, err
+		}
+		now := e.config.Clock.Now()
+		if slices.ContainsFunc(rest, func(a Aside) bool {
+			return !a.Early || !a.Due.After(now) || now.Sub(a.Created) > e.config.Retry.Early
+		}) {
+			return false, nil
+		}
+		filter.After = rest[len(rest)-1].ID
 	}
-	now := e.config.Clock.Now()
-	return !slices.ContainsFunc(rest, func(a Aside) bool {
-		// What came too early and was not woken can only wait for what is to come.
-		return !a.Early || !a.Due.After(now) || now.Sub(a.Created) > e.config.Retry.Early
-	}), nil
 }

@@ -16,8 +16,10 @@ type Peeker interface {
 // sameLog refuses a log that is not the one the store's positions were taken
 // from: restored from an older copy and grown since, or another one in its
 // place. Its new messages would lie at offsets that count as done and be lost
-// without a word. What was done last must still be there, and its stamp must
-// be in its sender's roll, which was written in the same transaction.
+// without a word. What was done last must still be there, and stamps must be in
+// their senders' rolls, which were written in the same transaction: of the last
+// recently done messages, and of older ones at growing distances. (The last
+// alone would not do: a file that is sent again puts a known stamp there.)
 func (e *engine[X]) sameLog(ctx context.Context) error {
 	measurer, can := e.source.(Measurer)
 	peeker, also := e.source.(Peeker)
@@ -40,10 +42,23 @@ func (e *engine[X]) sameLog(ctx context.Context) error {
 		if roll.High() > uint64(x.End) {
 			return e.otherLog(x.Partition, fmt.Sprintf("offset %d is done and the log ends at %d", roll.High()-1, x.End))
 		}
-		if last := int64(roll.Floor()) - 1; last >= x.First {
-			if err := e.sameMessage(ctx, peeker, x, last); err != nil {
-				return err
-			}
+		if err := e.sameMessages(ctx, peeker, x, int64(roll.Floor())-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recently is how many of the messages done last are looked at one by one.
+const recently = 1000
+
+func (e *engine[X]) sameMessages(ctx context.Context, peeker Peeker, x Extent, last int64) error {
+	for at, step := last, int64(1); at >= x.First; at -= step {
+		if err := e.sameMessage(ctx, peeker, x, at); err != nil {
+			return err
+		}
+		if last-at >= recently {
+			step *= 2
 		}
 	}
 	return nil

@@ -340,7 +340,7 @@ func TestOneSenderFourProcesses(t *testing.T) {
 // where the store had been: its new messages lie at offsets that count as
 // done. The run is refused; nothing is taken for done.
 func TestRestoredLog(t *testing.T) {
-	for name, more := range map[string]int{"shorter": 0, "as long": 40, "longer": 90} {
+	for name, more := range map[string]int{"shorter": 0, "as long": 40, "longer": 90, "sent again behind new ones": -1} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "data")
 			backup := filepath.Join(t.TempDir(), "backup")
@@ -384,8 +384,9 @@ func TestRestoredLog(t *testing.T) {
 			if err := os.CopyFS(backup, os.DirFS(folder)); err != nil {
 				t.Fatal(err)
 			}
+			life := rollcall.NewLife()
 			session(func(db *embedded.DB) {
-				send(db, 20, 40)
+				sendStamped(t, db, life, 40)
 				if err := run(db); err != nil {
 					t.Fatal(err)
 				}
@@ -400,13 +401,35 @@ func TestRestoredLog(t *testing.T) {
 				}
 			}
 			session(func(db *embedded.DB) {
-				send(db, 100, more)
+				if more < 0 { // the message at the end of what is done is one that was done
+					send(db, 100, 5)
+					sendStamped(t, db, life, 40)
+				} else {
+					send(db, 100, more)
+				}
 				err := run(db)
 				if !errors.Is(err, rollcall.ErrDamaged) || !strings.Contains(err.Error(), "not the log") {
 					t.Fatalf("run on the restored log: %v, want it refused", err)
 				}
 			})
 		})
+	}
+}
+
+// sendStamped sends what a file of one life has: sent again it has the same
+// numbers.
+func sendStamped(t *testing.T, db *embedded.DB, life rollcall.Life, n int) {
+	t.Helper()
+	p := db.Publisher(rollcall.PublisherConfig{})
+	for i := range n {
+		m := rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("again-", i)), Key: "k", Body: fmt.Appendf(nil, "%d", 1000+i), Time: time.Now(),
+			Stamp: rollcall.Stamp{Life: life, Sequence: uint64(i) + 1, Origin: rollcall.OriginOf("orders"), OwnID: true}}
+		if r := p.Publish(t.Context(), "orders", m)[0]; r.Fate != rollcall.Stored {
+			t.Fatal(r.Err)
+		}
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

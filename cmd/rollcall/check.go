@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/pipeline"
 	"github.com/rollcall-mq/rollcall/pipeline/guarantee"
 )
@@ -97,7 +98,11 @@ func checkPage(redactor *pipeline.Redactor, f *pipeline.File, r *guarantee.Repor
 		b.WriteString(broken(fmt.Sprintf("%-29s %-14s ", l.Fault, l.Outcome), by, strings.Repeat(" ", 45)) + "\n")
 	}
 	b.WriteString(broken("", text(f.Name)+": "+r.Verdict, "  ") + "\n")
-	b.WriteString(broken("", text("repeats are recognised by "+r.Records+", within "+r.Window), "  ") + "\n\n")
+	recognised := "repeats are recognised by " + r.Records + ", within " + r.Window
+	if r.Records == string(rollcall.ByNone) {
+		recognised = "nothing is recorded: a repeat is absorbed by how the row is written, or not at all"
+	}
+	b.WriteString(broken("", text(recognised), "  ") + "\n\n")
 	fmt.Fprintf(&b, "%-29s %-14s by\n", "fault", "outcome")
 	var open []*guarantee.Line
 	for i := range r.Lines {

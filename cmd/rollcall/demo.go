@@ -14,7 +14,7 @@ import (
 	"github.com/rollcall-mq/rollcall/verify/specimen"
 )
 
-const demoHelp = `One minute on this machine, no server. Generated orders go into an embedded
+const demoHelp = `Ten seconds on this machine, no server. Generated orders go into an embedded
 log. Then eight textbook patterns and rollcall work it off, each with a
 database of its own, while the same faults hit all of them: workers and the
 sender are killed at chosen steps, deliveries and sends are repeated, one
@@ -36,7 +36,7 @@ func newDemo(a *app) *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo [flags]",
-		Short: "one minute, no server: textbook patterns against rollcall under kills",
+		Short: "ten seconds, no server: textbook patterns against rollcall under kills",
 		Long:  demoHelp,
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -130,6 +130,9 @@ func objections(verdicts []check.Verdict, unbitten map[string]int) []objection {
 		}
 		if v.Doubled > 0 && !e.MayDouble {
 			add(ours, "doubled %d", v.Doubled)
+		}
+		if ours && v.Rejected != 1 {
+			add(true, "set %d orders aside, it had to be the poison order alone", v.Rejected)
 		}
 		if e.MustLose && v.Lost == 0 {
 			add(false, "had to lose an order and did not")

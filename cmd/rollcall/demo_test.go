@@ -76,11 +76,13 @@ func TestDemo(t *testing.T) {
 // TestObjections: a run that proves nothing says so.
 func TestObjections(t *testing.T) {
 	rollcall := func(lost, doubled, kills int) check.Verdict {
-		return check.Verdict{Name: demoRollcall, Lost: lost, Doubled: doubled, Killed: kills}
+		return check.Verdict{Name: demoRollcall, Lost: lost, Doubled: doubled, Killed: kills, Rejected: 1}
 	}
 	bitten := check.Verdict{Name: "cache-check", Doubled: 1, Killed: 3, Findings: []check.Finding{{What: check.Doubled, Cause: "a kill"}}}
 	outside := bitten
 	outside.Lost = 1
+	aside := rollcall(0, 0, 3)
+	aside.Rejected = 4
 	sent := bitten
 	sent.Findings = []check.Finding{{What: check.Doubled, Cause: "sent twice", Sent: true}}
 	for name, c := range map[string]struct {
@@ -92,6 +94,7 @@ func TestObjections(t *testing.T) {
 		"fine":                      {verdict: rollcall(0, 0, 3)},
 		"rollcall lost":             {verdict: rollcall(1, 0, 3), want: "rollcall lost 1", broken: true},
 		"rollcall doubled":          {verdict: rollcall(0, 2, 3), want: "rollcall doubled 2", broken: true},
+		"rollcall gave up more":     {verdict: aside, want: "rollcall set 4 orders aside", broken: true},
 		"too few kills":             {verdict: rollcall(0, 0, 2), want: "rollcall was killed 2 times"},
 		"a fault that did not bite": {verdict: rollcall(0, 0, 3), unbitten: 1, want: "never came to the step of 1 faults"},
 		"a specimen as it must be":  {verdict: bitten},

@@ -75,7 +75,7 @@ func (s *sending) print(complete, stopped bool) error {
 	}
 	s.app.say("%s: sent %d = stored %d + refused %d + unknown %d; bad %d", s.to.destination, c.Sent, c.Stored, c.Refused, c.Unknown, c.Bad)
 	if life != "" && c.Records > 0 {
-		s.app.say("life %s, records 1 to %d: this very file sent again is absorbed; a changed or longer file is a new one", life, c.Records)
+		s.app.say("life %s, records 1 to %d: this very file sent again has the same numbers, and is absorbed within dedup.window where dedup.by has stamp, as auto has; a changed or longer file is a new one", life, c.Records)
 	}
 	return nil
 }

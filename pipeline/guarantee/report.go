@@ -116,7 +116,7 @@ func (s Setup) conditions() []string {
 	case slices.Contains(s.Key, "content"):
 		out = append(out, "two messages with the same body are one: honest repeats are swallowed")
 	case r.key:
-		out = append(out, s.keyName()+" means the same piece of business, and is in every message: one without it goes aside")
+		out = append(out, s.keyName()+" means the same piece of business, and is in every message: one without it goes aside, and one with other content counts as a repeat all the same")
 	}
 	for i := range s.Tables {
 		out = append(out, tableConditions(&s.Tables[i])...)
