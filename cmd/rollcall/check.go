@@ -97,7 +97,11 @@ func checkPage(redactor *pipeline.Redactor, f *pipeline.File, r *guarantee.Repor
 		b.WriteString(broken(fmt.Sprintf("%-29s %-14s ", l.Fault, l.Outcome), by, strings.Repeat(" ", 45)) + "\n")
 	}
 	b.WriteString(broken("", text(f.Name)+": "+r.Verdict, "  ") + "\n")
-	b.WriteString(broken("", text("repeats are recognised by "+r.Records+", within "+r.Window), "  ") + "\n\n")
+	recognised := "repeats are recognised by " + r.Records + ", within " + r.Window
+	if r.Records == guarantee.NoRecords {
+		recognised = "nothing is recorded: a repeat is recognised by the rows themselves, or not at all"
+	}
+	b.WriteString(broken("", text(recognised), "  ") + "\n\n")
 	fmt.Fprintf(&b, "%-29s %-14s by\n", "fault", "outcome")
 	var open []*guarantee.Line
 	for i := range r.Lines {
