@@ -30,6 +30,9 @@ var (
 	ErrClosed = errors.New("rollcall: closed")
 	// ErrNewerSchema: the file or database was written by a newer rollcall.
 	ErrNewerSchema = errors.New("rollcall: written by a newer version")
+	// ErrKeyReused: the key was used before, with other content. That is a
+	// finding, not a repeat: it has not happened.
+	ErrKeyReused = errors.New("rollcall: key used before with other content")
 	// ErrAbort is the cause (context.WithCancelCause) that ends a Run at once,
 	// without draining: what is in work is rolled back and comes again.
 	ErrAbort = errors.New("rollcall: stopped without draining")

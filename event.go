@@ -143,7 +143,8 @@ func (o slogObserver) Observe(event Event) {
 			"suspect", e.Messages, "alone", e.Alone}
 	case SweptUp:
 		level, name = slog.LevelInfo, "swept"
-		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides, "fenced", e.Swept.Fenced}
+		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
+			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
 	}
 	o.log.Log(context.Background(), level, name, args...)
 }

@@ -18,6 +18,14 @@ func TestKitPage(t *testing.T) {
 	for _, c := range storetest.Cases[*memory.Tx]() {
 		fmt.Fprintf(&b, "- %s\n", c.Name)
 	}
+	b.WriteString("\nOnce (`storetest.RunOnce`):\n\n")
+	for _, c := range storetest.OnceCases[*memory.Tx]() {
+		fmt.Fprintf(&b, "- %s\n", c.Name)
+	}
+	b.WriteString("\nClaims (`storetest.RunClaims`):\n\n")
+	for _, c := range storetest.ClaimCases() {
+		fmt.Fprintf(&b, "- %s\n", c.Name)
+	}
 	b.WriteString("\n## broker/brokertest\n\n")
 	for _, c := range brokertest.Cases() {
 		fmt.Fprintf(&b, "- %s\n", c.Name)

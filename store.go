@@ -188,7 +188,8 @@ type Upkeep interface {
 	// Sweep removes what is older than the window and returns how much: first
 	// it raises the tokens of holders silent for half the window, then removes
 	// keys, rolls of senders and finished aside rows, never those of a message
-	// that is waiting, dead or parked.
+	// that is waiting, dead or parked. Results of Once of that scope go with the
+	// window too, Claims when their own lease and window are over.
 	Sweep(ctx context.Context, group string, window time.Duration) (Swept, error)
 	// Tally sums the durable counters and the states of the rows set aside.
 	Tally(ctx context.Context, group string) ([]Tally, error)
@@ -197,6 +198,7 @@ type Upkeep interface {
 // Swept is what a Sweep removed.
 type Swept struct {
 	Keys, Rolls, Asides int
+	Results, Claims     int
 	Fenced              int // tokens raised because their holder was silent
 }
 

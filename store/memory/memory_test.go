@@ -48,5 +48,30 @@ func harness(t testing.TB) storetest.Storage[*memory.Tx] {
 			})
 		},
 		ShortDeadline: func() { db.SetIdle(200 * time.Millisecond) },
+		Results: func(s rollcall.Store[*memory.Tx], tx *memory.Tx) rollcall.Results {
+			return s.(*memory.Store).Results(tx)
+		},
 	}
+}
+
+func TestOnce(t *testing.T) { storetest.RunOnce(t, harness) }
+
+func TestClaims(t *testing.T) {
+	storetest.RunClaims(t, func(testing.TB) storetest.ClaimStorage {
+		db, at := memory.NewDatabase(memory.Config{}), time.Now()
+		open := func() *memory.Store {
+			s := memory.Open(db)
+			s.SetNow(func() time.Time { return at })
+			return s
+		}
+		return storetest.ClaimStorage{
+			Open: func(testing.TB) rollcall.Claims { return open().Claims() },
+			Pass: func(d time.Duration) { at = at.Add(d) },
+			Sweep: func(t testing.TB, group string, window time.Duration) {
+				if _, err := open().Upkeep().Sweep(context.Background(), group, window); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+	})
 }

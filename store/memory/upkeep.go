@@ -69,9 +69,27 @@ func (u upkeep) Sweep(ctx context.Context, group string, window time.Duration) (
 				swept.Asides++
 			}
 		})
+		t.forget(group, now, old, &swept)
 		return nil
 	})
 	return swept, err
+}
+
+// forget removes what Once and Claims keep, when it is over.
+func (t *Tx) forget(group string, now, old time.Time, swept *rollcall.Swept) {
+	t.eachOf("result", group, func(r row, v any) {
+		if v.(result).at.Before(old) {
+			t.session.write(r, nil)
+			swept.Results++
+		}
+	})
+	t.eachOf("claim", group, func(r row, v any) {
+		// A lease that is over is kept for the window: its owner may still complete.
+		if c := v.(claim); c.until.Before(old) || c.done && c.until.Before(now) {
+			t.session.write(r, nil)
+			swept.Claims++
+		}
+	})
 }
 
 func unfinished(s rollcall.AsideState) bool {

@@ -58,11 +58,13 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 // commit hook, and after any rollback that the store did not ask for every
 // further statement is refused. Without that, a statement after an automatic
 // rollback would run in a transaction of its own and be durable without the
-// record that it was done.
+// record that it was done. The same goes for a transaction of the user's own, in
+// which Once records; but that one its owner may end.
 type conn struct {
 	inner
 	cache   *stmtCache
 	guarded bool  // a transaction of the store is open
+	begun   bool  // a transaction is open that database/sql began, the store's or the user's
 	ending  bool  // the store itself is ending it
 	lost    error // why it is gone although the store did not end it
 	broken  bool  // the connection must not be used again
@@ -77,8 +79,11 @@ func (c *conn) onCommit() int32 {
 }
 
 func (c *conn) onRollback() {
-	if c.guarded && !c.ending {
+	switch {
+	case c.guarded && !c.ending:
 		c.lose(errUserEnded)
+	case c.begun && !c.guarded: // see driverTx: a rollback that its owner asks for ends begun first
+		c.lose(errRolledBack)
 	}
 }
 
@@ -96,7 +101,7 @@ func (c *conn) guard(on bool) {
 // explain puts the statement's own error in the place of the hook's general
 // one: SQLite rolls back by itself on a full disk, an I/O error, an interrupt.
 func (c *conn) explain(err error) {
-	if c.lost == errUserEnded && err != nil && err != io.EOF && code(err) != codeCommitHook {
+	if (c.lost == errUserEnded || c.lost == errRolledBack) && err != nil && err != io.EOF && code(err) != codeCommitHook {
 		c.lost = &lostError{cause: err}
 	}
 }
@@ -214,6 +219,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
+	c.begun = true
 	return &driverTx{Tx: t, conn: c}, nil
 }
 
@@ -251,8 +257,13 @@ func (t *driverTx) Commit() error {
 		c.lose(errUserEnded)
 		return fmt.Errorf("%w: tx.Commit was turned into a rollback", errUserEnded)
 	}
-	if c.lost != nil {
-		return c.lost
+	c.begun = false
+	if lost := c.lost; lost != nil {
+		if !c.guarded {
+			_ = t.Tx.Rollback()
+			c.lost = nil
+		}
+		return lost
 	}
 	return t.Tx.Commit()
 }
@@ -263,7 +274,11 @@ func (t *driverTx) Rollback() error {
 	if t.conn.guarded && !t.conn.ending {
 		t.conn.lose(errUserEnded)
 	}
+	t.conn.begun = false
 	err := t.Tx.Rollback()
+	if !t.conn.guarded {
+		t.conn.lost = nil
+	}
 	if gone {
 		return nil
 	}

@@ -36,13 +36,18 @@ const (
 	codeAuth       = 23
 	codeNotADB     = 26
 
-	codeIOErrWrite = codeIOErr | 3<<8
-	codeCommitHook = codeConstraint | 2<<8
+	codeBusySnapshot = codeBusy | 2<<8
+	codeIOErrWrite   = codeIOErr | 3<<8
+	codeCommitHook   = codeConstraint | 2<<8
 )
 
 // errUserEnded: the handler ended a transaction that is not its own to end.
 var errUserEnded = errors.New("sqlite store: the transaction belongs to rollcall, a handler must not begin, commit or roll back: " +
 	"return nil to have it committed, an error to have it undone; nothing of it was committed")
+
+// errRolledBack: a transaction of the user's own was rolled back, and not by its
+// tx.Rollback.
+var errRolledBack = errors.New("sqlite store: the transaction was rolled back, nothing of it was committed: redo it")
 
 // lostError: SQLite rolled the transaction back by itself, as it does on a full
 // disk, an I/O error or an interrupted write.

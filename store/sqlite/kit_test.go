@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
@@ -40,7 +41,26 @@ func kitHarness(t testing.TB) storetest.Storage[*sql.Tx] {
 				WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c WHERE x < 0`)
 			return err
 		},
+		Results: func(s rollcall.Store[*sql.Tx], tx *sql.Tx) rollcall.Results { return s.(*sqlite.Store).Results(tx) },
 	}
+}
+
+// TestOnce and TestClaims are the same for what works without the consumer.
+func TestOnce(t *testing.T) { storetest.RunOnce(t, kitHarness) }
+
+func TestClaims(t *testing.T) {
+	storetest.RunClaims(t, func(t testing.TB) storetest.ClaimStorage {
+		path, c := filepath.Join(t.TempDir(), "store.db"), newClock()
+		open := func(t testing.TB) *sqlite.Store { return openAt(t, path, sqlite.Config{Now: c.now}) }
+		return storetest.ClaimStorage{
+			Open: func(t testing.TB) rollcall.Claims { return open(t).Claims() },
+			Pass: c.move,
+			Sweep: func(t testing.TB, group string, window time.Duration) {
+				_, err := open(t).Upkeep().Sweep(t.Context(), group, window)
+				must(t, err)
+			},
+		}
+	})
 }
 
 func ledger(t testing.TB, db *sql.DB) (lines []string) {

@@ -51,6 +51,10 @@ func child(path, do string) {
 				panic(err)
 			}
 		}
+	default:
+		if err := onceChild(s, do); err != nil {
+			panic(err)
+		}
 	}
 }
 

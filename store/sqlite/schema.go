@@ -59,6 +59,25 @@ CREATE TABLE rollcall_outbox (
 	crc_fixed INTEGER NOT NULL, crc_stamp INTEGER NOT NULL
 );
 CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL;
+`, `
+CREATE TABLE rollcall_results (
+	grp TEXT NOT NULL, key BLOB NOT NULL,
+	content BLOB NOT NULL,              -- fingerprint of what was asked for, zeros: none
+	done INTEGER NOT NULL DEFAULT 0,    -- 0: taken, its call has not returned
+	result BLOB,
+	at INTEGER NOT NULL, crc INTEGER NOT NULL,
+	PRIMARY KEY (grp, key)
+);
+CREATE INDEX rollcall_results_over ON rollcall_results (grp, at);
+CREATE TABLE rollcall_claims (
+	grp TEXT NOT NULL, key BLOB NOT NULL,
+	token INTEGER NOT NULL, done INTEGER NOT NULL,
+	until INTEGER NOT NULL,             -- end of the lease; of the window when done
+	result BLOB, crc INTEGER NOT NULL,
+	PRIMARY KEY (grp, key)
+);
+CREATE INDEX rollcall_claims_over ON rollcall_claims (grp, until);
+ALTER TABLE rollcall_schema ADD COLUMN claim_token INTEGER NOT NULL DEFAULT 0;
 `}
 
 // migrate creates or upgrades the tables in one transaction.

@@ -108,8 +108,9 @@ func Open(path string, config Config) (*Store, error) {
 func (s *Store) Path() string { return s.path }
 
 // DB is a handle on the file for the user: to create tables, to read, and to
-// write beside rollcall (Outbox.Enqueue in a transaction of its own). Its
-// transactions are BEGIN IMMEDIATE. Do not write through it inside a handler:
+// write beside rollcall (Outbox.Enqueue, Results, in a transaction of its own).
+// Its transactions are BEGIN IMMEDIATE; one that SQLite rolled back by itself
+// takes no statement more. Do not write through it inside a handler:
 // the handler's transaction holds the write lock, so it would wait for itself.
 // It is closed by Store.Close.
 func (s *Store) DB() *sql.DB { return s.user }

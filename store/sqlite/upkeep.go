@@ -72,6 +72,8 @@ func (u upkeep) Sweep(ctx context.Context, group string, window time.Duration) (
 		{"remove old keys", &swept.Keys, w.keys},
 		{"remove rolls of silent senders", &swept.Rolls, w.rolls},
 		{"remove finished rows set aside", &swept.Asides, w.asides},
+		{"remove old results", &swept.Results, w.results},
+		{"remove claims that are over", &swept.Claims, func(ctx context.Context) (int, error) { return w.claims(ctx, nanos(now)) }},
 		{"remove tokens of gone workers", new(int), w.workers},
 	} {
 		n, err := step.run(ctx)
@@ -157,13 +159,31 @@ func (w sweep) rolls(ctx context.Context) (int, error) {
 			WHERE a.grp = rollcall_rolls.grp AND a.life = substr(rollcall_rolls.scope, 2, 16) AND a.life IS NOT NULL AND a.`+isOpen+`) AND scope IN `)
 }
 
+// results removes first results of Once.
+func (w sweep) results(ctx context.Context) (int, error) {
+	return w.repeat(ctx, "DELETE FROM rollcall_results WHERE rowid IN (SELECT rowid FROM rollcall_results WHERE grp = ? AND at < ? LIMIT ?)",
+		w.group, w.old, sweepChunk)
+}
+
+// claims removes completed claims whose window is over. A lease that is over is
+// kept for the window: its owner may still complete.
+func (w sweep) claims(ctx context.Context, now int64) (int, error) {
+	return w.repeat(ctx, `DELETE FROM rollcall_claims WHERE rowid IN (SELECT rowid FROM rollcall_claims
+		WHERE grp = ? AND until < ? AND (done OR until < ?) LIMIT ?)`, w.group, now, w.old, sweepChunk)
+}
+
 // asides removes rows that are done or discarded, and attempts whose message
 // never came again.
 func (w sweep) asides(ctx context.Context) (int, error) {
+	return w.repeat(ctx, `DELETE FROM rollcall_asides WHERE id IN (SELECT id FROM rollcall_asides
+		WHERE grp = ? AND updated < ? AND state IN ('attempt', 'done', 'discarded') LIMIT ?)`, w.group, w.old, sweepChunk)
+}
+
+// repeat deletes chunk after chunk until one is not full.
+func (w sweep) repeat(ctx context.Context, query string, args ...any) (int, error) {
 	total := 0
 	for {
-		n, err := w.delete(ctx, `DELETE FROM rollcall_asides WHERE id IN (SELECT id FROM rollcall_asides
-			WHERE grp = ? AND updated < ? AND state IN ('attempt', 'done', 'discarded') LIMIT ?)`, w.group, w.old, sweepChunk)
+		n, err := w.delete(ctx, query, args...)
 		total += n
 		if err != nil || n < sweepChunk {
 			return total, err

@@ -28,6 +28,7 @@ func repeatCases[X any]() []Case[X] {
 		{"no-identity", noIdentity[X]},
 		{"by-none", byNone[X]},
 		{"parallel", parallel[X]},
+		{"faster-between-parts", fasterBetweenParts[X]},
 	}
 }
 

@@ -36,6 +36,8 @@ type Storage[X any] struct {
 	// moment; nil where the server has no such deadline, which is then part of
 	// its documentation.
 	ShortDeadline func()
+	// Results is the store's Results of a transaction; nil: it is not tested.
+	Results func(s rollcall.Store[X], tx X) rollcall.Results
 }
 
 // Harness makes an empty storage.
