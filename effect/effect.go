@@ -138,7 +138,8 @@ func (t Table) NeedsRecord(shared bool) (reason string, needs bool) {
 	return "", false
 }
 
-// configError names table, field, value and the next step.
+// configError names table, field and value; the next step stands behind the
+// last semicolon.
 func configError(table, field string, format string, args ...any) error {
 	return fmt.Errorf("%w: effect.table %s: %s: %s", rollcall.ErrConfig, table, field, fmt.Sprintf(format, args...))
 }
@@ -181,7 +182,7 @@ func (t Table) checkNames() error {
 				return configError(t.Name, field, "%q is not among columns%s; add it there", n, dialect.Near(n, t.sortedColumns()))
 			}
 			if seen[n] {
-				return configError(t.Name, field, "%q stands there twice", n)
+				return configError(t.Name, field, "%q stands there twice; keep one of the two", n)
 			}
 			seen[n] = true
 		}

@@ -33,15 +33,15 @@ func newMachine(s State) (machine, string) {
 	}
 	for _, i := range s.Initial {
 		if m.next[i] == nil {
-			return m, "initial state " + i + " is not in allow"
+			return m, "initial state " + i + " is not in allow; add it there"
 		}
 		m.initial[i] = true
 	}
 	switch {
 	case len(m.next) == 0:
-		return m, "allow is empty: list for each state those that may follow"
+		return m, "allow is empty; list for each state those that may follow"
 	case len(m.initial) == 0:
-		return m, "every state follows another, so none creates the row: name the first one in initial"
+		return m, "every state follows another, so none creates the row; name the first one in initial"
 	}
 	return m, ""
 }

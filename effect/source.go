@@ -59,7 +59,9 @@ func ParseSource(text string) (Source, error) {
 	if path, ok := strings.CutPrefix(rest, "payload."); ok {
 		s.kind = sourcePath
 		var err error
-		s.path, err = jsonpath.Compile(path)
+		if s.path, err = jsonpath.Compile(path); err != nil {
+			err = fmt.Errorf("%w; write payload.NAME.NAME or payload.NAME.0, other names in quotes", err)
+		}
 		return s, err
 	}
 	if name, ok := strings.CutPrefix(rest, "header."); ok && name != "" {
@@ -69,7 +71,7 @@ func ParseSource(text string) (Source, error) {
 	kinds := map[string]sourceKind{"payload": sourceBody, "id": sourceID, "key": sourceKey, "destination": sourceDestination, "time": sourceTime}
 	kind, ok := kinds[text]
 	if !ok {
-		return s, fmt.Errorf("%q is no source: use payload, payload.PATH, id, key, destination, header.NAME, time or const:TEXT", text)
+		return s, fmt.Errorf("%q is no source; use payload, payload.PATH, id, key, destination, header.NAME, time or const:TEXT", text)
 	}
 	s.kind = kind
 	return s, nil

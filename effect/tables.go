@@ -81,7 +81,7 @@ func (ts *Tables) place(e *entry, cat dialect.Table) error {
 		first := g.entries[0]
 		if !strings.EqualFold(strings.Join(first.t.Key, ","), strings.Join(e.t.Key, ",")) || !blind(e.t.Mode) || !blind(first.t.Mode) ||
 			e.t.When == "" || first.t.When == "" {
-			return e.fail("name", "it stands there twice: that needs modes upsert, set or delete, the same key, and `when` in each")
+			return e.fail("name", "it stands there twice; write it once, or use modes upsert, set or delete, one key, and `when` in each")
 		}
 		e.target = g
 		g.entries = append(g.entries, e)

@@ -47,6 +47,12 @@ func (c *checker) problem(path, next, format string, args ...any) {
 	c.problems = append(c.problems, c.file.Problem(path, next, format, args...))
 }
 
+// told is a problem that an error tells, with its next step.
+func (c *checker) told(path, prefix string, err error) {
+	what, next := told(err)
+	c.problem(path, next, "%s%s", prefix, what)
+}
+
 func (c *checker) chosen(path string, ok bool, example string) {
 	if !ok {
 		c.problem(path, "add to it: "+example, "%s names none", path)
@@ -133,15 +139,15 @@ func (c *checker) effect(i int) {
 	}
 	at += ".table"
 	if err := dialect.Check(t.Name); err != nil {
-		c.problem(at+".name", "", "%v", err)
+		c.told(at+".name", "", err)
 	}
 	c.mode(at, t)
 	for _, column := range slices.Sorted(maps.Keys(t.Columns)) {
 		if err := dialect.Check(column); err != nil {
-			c.problem(at+".columns."+column, "", "%v", err)
+			c.told(at+".columns."+column, "", err)
 		}
 		if _, err := effect.ParseSource(t.Columns[column]); err != nil {
-			c.problem(at+".columns."+column, "", "column %s: %v", column, err)
+			c.told(at+".columns."+column, "column "+column+": ", err)
 		}
 	}
 }

@@ -227,7 +227,7 @@ func (d *decoder) scalar(n ast.Node, path, want string) (string, bool) {
 	}
 	out, err := expand(s, d.env, d.redactor)
 	if err != nil {
-		what, next, _ := strings.Cut(err.Error(), "; ")
+		what, next := told(err)
 		d.problem(nodePlace(n), next, "%s: %s", path, what)
 		return "", false
 	}

@@ -70,7 +70,7 @@ func expand(s string, env Env, seen *Redactor) (string, error) {
 		}
 		end := strings.IndexByte(s[i:], '}')
 		if end < 0 {
-			return "", errors.New("${ is not closed with }")
+			return "", errors.New("${ is not closed with }; close it, or write $${ for a plain ${")
 		}
 		reference := s[i : i+end+1]
 		value, err := resolve(reference[2:end], env)
@@ -104,9 +104,9 @@ func resolveFile(path string, env Env) (string, error) {
 	data, err := env.ReadFile(path)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("${file:%s}: %w", path, err)
+		return "", fmt.Errorf("${file:%s}: %w; name a file that can be read", path, err)
 	case !utf8.Valid(data) || strings.IndexByte(string(data), 0) >= 0:
-		return "", fmt.Errorf("${file:%s}: the file holds no text", path)
+		return "", fmt.Errorf("${file:%s}: the file holds no text; name a text file", path)
 	}
 	return strings.TrimRight(string(data), "\r\n"), nil
 }

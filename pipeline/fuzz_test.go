@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzCheck does what rollcall check does: a file is refused, and each mistake
-// says what is wrong and where; or it is taken, and every fault has an answer.
+// says what is wrong, where and what to do; or it is taken, and every fault has an answer.
 func FuzzCheck(f *testing.F) {
 	for _, text := range problemCases(f) {
 		f.Add([]byte(text))
@@ -104,8 +104,8 @@ func refusedWell(t *testing.T, data []byte, err error) {
 		switch {
 		case !errors.As(err, &e):
 			t.Fatalf("%v has no place", err)
-		case strings.TrimSpace(e.What) == "":
-			t.Fatalf("nothing is said: %v", err)
+		case strings.TrimSpace(e.What) == "" || strings.TrimSpace(e.Next) == "":
+			t.Fatalf("what is wrong or the next step is not said: %v", err)
 		case e.Line < 0 || e.Line > lines || e.Line > 0 && e.Column < 1:
 			t.Fatalf("line %d:%d of %d: %v", e.Line, e.Column, lines, err)
 		case strings.Contains(err.Error(), "hunter2"):

@@ -27,7 +27,7 @@ func tokenize(t *text, data []byte) (tokens token.Tokens, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = t.problem(place{}, "", "it cannot be read as YAML: %v", p)
+			err = t.problem(place{}, yamlNext, "it cannot be read as YAML: %v", p)
 		}
 	}()
 	tokens = lexer.Tokenize(string(data))

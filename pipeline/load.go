@@ -61,7 +61,7 @@ func parse(t *text, data []byte) (root ast.Node, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = t.problem(place{}, "", "it cannot be read as YAML: %v", p)
+			err = t.problem(place{}, yamlNext, "it cannot be read as YAML: %v", p)
 		}
 	}()
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -83,11 +83,14 @@ func parse(t *text, data []byte) (root ast.Node, err error) {
 	return nil, t.problem(nodePlace(bodies[1]), "a pipeline is one document; put the other into a file of its own", "a second document begins")
 }
 
+// yamlNext is the next step where the parser knows no place.
+const yamlNext = "mend the YAML; compare it with what rollcall init writes"
+
 // syntaxProblem turns an error of the parser into ours.
 func syntaxProblem(t *text, err error) error {
 	var e yaml.Error
 	if !errors.As(err, &e) {
-		return t.problem(place{}, "", "it cannot be read as YAML: %v", err)
+		return t.problem(place{}, yamlNext, "it cannot be read as YAML: %v", err)
 	}
 	at := placeOf(e.GetToken())
 	what, next := e.GetMessage(), "mend the YAML here or on the line before"

@@ -108,6 +108,16 @@ func (f *File) Problem(path, next, format string, args ...any) *Error {
 	return e
 }
 
+// told is what is wrong and what to do, of an error of a layer below: the next
+// step stands behind the last semicolon.
+func told(err error) (what, next string) {
+	text := err.Error()
+	if i := strings.LastIndex(text, "; "); i >= 0 {
+		return text[:i], text[i+2:]
+	}
+	return text, ""
+}
+
 // joined is nil, the one mistake, or all of them.
 func joined(problems []*Error) error {
 	errs := make([]error, len(problems))

@@ -107,7 +107,8 @@ func (f *File) effectProblem(i int, err error) error {
 	_, rest, ok := strings.Cut(err.Error(), "effect.table "+f.Effect[i].Table.Name+": ")
 	field, what, found := strings.Cut(rest, ": ")
 	if !ok || !found {
-		return f.Problem(at, "", "%v", err)
+		what, next := told(err)
+		return f.Problem(at, next, "%s", what)
 	}
 	at += "." + field
 	if name := quoted(what); name != "" {
@@ -115,7 +116,8 @@ func (f *File) effectProblem(i int, err error) error {
 			at += "." + name
 		}
 	}
-	return f.Problem(at, "", "%s: %s: %s", f.Effect[i].Table.Name, field, what)
+	what, next := told(errors.New(what))
+	return f.Problem(at, next, "%s: %s: %s", f.Effect[i].Table.Name, field, what)
 }
 
 // quoted is the first text in double quotes.

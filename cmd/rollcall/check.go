@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/pipeline"
 	"github.com/rollcall-mq/rollcall/pipeline/guarantee"
 )
@@ -99,8 +98,8 @@ func checkPage(redactor *pipeline.Redactor, f *pipeline.File, r *guarantee.Repor
 	}
 	b.WriteString(broken("", text(f.Name)+": "+r.Verdict, "  ") + "\n")
 	recognised := "repeats are recognised by " + r.Records + ", within " + r.Window
-	if r.Records == string(rollcall.ByNone) {
-		recognised = "nothing is recorded: a repeat is absorbed by how the row is written, or not at all"
+	if r.Records == guarantee.NoRecords {
+		recognised = "nothing is recorded: a repeat is recognised by the rows themselves, or not at all"
 	}
 	b.WriteString(broken("", text(recognised), "  ") + "\n\n")
 	fmt.Fprintf(&b, "%-29s %-14s by\n", "fault", "outcome")

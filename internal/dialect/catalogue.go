@@ -111,7 +111,7 @@ func (d Dialect) Inspect(ctx context.Context, q Queryer, table string) (Table, e
 		return t, fmt.Errorf("read the catalogue: %w", err)
 	}
 	if t.Name == "" {
-		return t, fmt.Errorf("there is no table %q%s", table, Near(table, names))
+		return t, fmt.Errorf("there is no table %q%s; create it, or name one that is there", table, Near(table, names))
 	}
 	if err := d.columns(ctx, q, &t); err != nil {
 		return t, fmt.Errorf("read the columns of %q: %w", t.Name, err)

@@ -38,7 +38,7 @@ func Check(name string) error {
 		ok = c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= '0' && c <= '9'
 	}
 	if !ok {
-		return fmt.Errorf("%q is not a name: letters, digits and _, at most 63, not beginning with a digit", name)
+		return fmt.Errorf("%q is not a name; use letters, digits and _, at most 63, not beginning with a digit", name)
 	}
 	return nil
 }

@@ -127,6 +127,34 @@ func TestCatches(t *testing.T) {
 	}
 }
 
+// TestDiffering: what rollcall gives to a sending is another value when the
+// message is sent again: no index takes it for the same row.
+func TestDiffering(t *testing.T) {
+	for _, c := range []struct {
+		id, at              string // where the columns come from
+		again, minted, late Outcome
+	}{
+		{"payload.id", "payload.at", Absorbed, Absorbed, Absorbed},
+		{"payload.id", "time", OnceOrAside, OnceOrAside, OnceOrAside},
+		{"payload.id", "id", Absorbed, OnceOrAside, OnceOrAside},
+		{"id", "payload.at", Absorbed, Twice, Twice},
+		{"time", "payload.at", Twice, Twice, Twice},
+	} {
+		s := Setup{Broker: Embedded, Store: SQLite, By: []rollcall.Strategy{rollcall.ByPosition}}
+		s.Tables = []effect.Table{{Name: "t", Mode: effect.Insert, Key: []string{"id"}, Columns: map[string]string{"id": c.id, "at": c.at}}}
+		for _, l := range s.Report().Lines {
+			want, ok := map[string]Outcome{"worker killed": Once, "same file sent again": c.again, "application sends twice": c.minted,
+				"repeat after the window": c.late}[l.Fault]
+			if ok && l.Outcome != want {
+				t.Errorf("id from %s, at from %s: %s: %s, want %s", c.id, c.at, l.Fault, l.Outcome, want)
+			}
+			if strings.Contains(l.Mechanism, "index") && l.Window != "" {
+				t.Errorf("%s: an index does not end after %s", l.Fault, l.Window)
+			}
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", time.Second: "1s", time.Minute: "1m", 90 * time.Minute: "1h30m", time.Hour: "1h", 24 * time.Hour: "1d", 36 * time.Hour: "1d12h",

@@ -32,6 +32,7 @@ func (o Outcome) Holds() bool { return o != Twice && o != NotPromised && o != Co
 type answer struct {
 	outcome   Outcome
 	mechanism string
+	record    bool // a record that is swept after the window
 }
 
 // Line is what happens under one fault.
@@ -39,7 +40,7 @@ type Line struct {
 	Fault     string
 	Outcome   Outcome
 	Mechanism string
-	Window    string // how long that holds: "always", "14d"
+	Window    string // how long that holds: "14d"; empty: as long as the row or the log
 	// Shown names what shows the fault: a test function, a "case" of the
 	// conformance kits (docs/kit-cases.md), a "scenario" or column of the
 	// "model" (docs/model.md), a "script" of the command. Empty: reasoned only.
@@ -66,7 +67,7 @@ func (s Setup) Report() Report {
 	r := Report{Records: s.records().names(s), Window: Span(s.Window)}
 	for _, f := range faults {
 		a, window := f.of(s), ""
-		if f.within && a.outcome.Holds() {
+		if f.within && a.record {
 			window = r.Window
 		}
 		r.Lines = append(r.Lines, Line{f.name, a.outcome, a.mechanism, window, f.shown})
@@ -109,8 +110,11 @@ func (s Setup) conditions() []string {
 	switch {
 	case r.ownID:
 		out = append(out, "a program that sends again after a restart gives its messages ids of its own")
-	case !r.key && s.byMode(false).outcome == Twice:
+	case r.key || s.byMode(anew).outcome != Twice:
+	case r.stamp:
 		out = append(out, "no program sends again after a restart, but from an outbox or with send FILE: give dedup.key, or use auto with ids")
+	default:
+		out = append(out, "nothing is ever sent again, not even by send FILE or an outbox: only redeliveries are recognised; use auto, or give dedup.key")
 	}
 	switch {
 	case slices.Contains(s.Key, "content"):

@@ -77,6 +77,9 @@ func (s Setup) records() records {
 // any: something is recorded beside the effect.
 func (r records) any() bool { return r.stamp || r.position || r.key }
 
+// NoRecords is Report.Records of by: none.
+const NoRecords = "none"
+
 // names are the records for people.
 func (r records) names(s Setup) string {
 	var out []string
@@ -93,7 +96,7 @@ func (r records) names(s Setup) string {
 		out = append(out, "own id")
 	}
 	if len(out) == 0 {
-		return "none"
+		return NoRecords
 	}
 	return strings.Join(out, " + ")
 }
