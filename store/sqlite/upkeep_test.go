@@ -61,6 +61,26 @@ func TestSweepRaisesTheTokensOfSilentHolders(t *testing.T) {
 	}
 }
 
+// Tokens are raised before a key goes: a worker that wakes when the sweeper was
+// interrupted in between is refused.
+func TestSweepRaisesTokensFirst(t *testing.T) {
+	s, c := openClock(t)
+	silent := hold(partition(1), acquire(t, s, partition(1)))
+	tx := begin(t, s)
+	_, err := tx.Records().Claim(t.Context(), group, []rollcall.KeyClaim{{Key: rollcall.DedupKey{1}, Owner: rollcall.Identity{1}}})
+	must(t, err)
+	must(t, tx.Commit(t.Context()))
+	c.move(window + time.Second)
+	run(t, s, "CREATE TRIGGER interrupted BEFORE DELETE ON rollcall_keys BEGIN SELECT RAISE(ABORT, 'interrupted'); END")
+	if _, err := s.Upkeep().Sweep(t.Context(), group, window); err == nil || !fenced(t, s, silent) {
+		t.Fatalf("interrupted with %v; fenced: %v", err, fenced(t, s, silent))
+	}
+	run(t, s, "DROP TRIGGER interrupted")
+	if swept := sweep(t, s); swept.Keys != 1 {
+		t.Errorf("%+v", swept)
+	}
+}
+
 func TestSweepForgetsWorkersButNeverTheirTokens(t *testing.T) {
 	s, c := openClock(t)
 	var last rollcall.Hold

@@ -84,13 +84,22 @@ func keyHeld[X any](t *testing.T, h Harness[X]) {
 	if c := w.tally(); c.Counts.Repeated != 0 || c.Dead != 2 {
 		t.Fatalf("books %+v, want two dead and nothing repeated", c)
 	}
-	if _, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{first}, time.Now()); err != nil {
-		t.Fatal(err)
+	discard := func(row rollcall.Aside) {
+		if _, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{row}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	redrive(w, second)
+	discard(second) // it does not own the key, so the key stays held
+	again := w.owned(3, "k", "order-1")
+	w.send(again)
+	wait(t, "the next one to be set aside too", func() bool { return len(w.asides(rollcall.AsideDead)) == 2 })
+	w.waitIdle()
+	w.expect()
+	discard(first)
+	redrive(w, w.asides(rollcall.AsideDead)[0])
 	w.waitLines(1)
 	w.waitIdle()
-	w.expect(line(corrected))
+	w.expect(line(again))
 }
 
 // keyHeldTwice: both the first and the one beside it are redriven: the row
