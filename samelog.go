@@ -26,63 +26,74 @@ func (e *engine[X]) sameLog(ctx context.Context) error {
 	if !can || !also || !e.can.Positions {
 		return nil
 	}
+	before, err := measurer.Measure(ctx)
+	if err != nil {
+		return err
+	}
+	done := make(map[Scope]*Roll, len(before))
+	for _, x := range before {
+		scope := PartitionScope(x.Partition, x.Incarnation)
+		if done[scope], err = e.readRoll(ctx, scope); err != nil {
+			return err
+		}
+	}
+	// Measured again: what others did and sent meanwhile must not look like a log
+	// that is too short.
 	extents, err := measurer.Measure(ctx)
 	if err != nil {
 		return err
 	}
+	senders := make(map[Scope]*Roll)
 	for _, x := range extents {
-		rows, err := e.store.Rolls(ctx, e.group, []Scope{PartitionScope(x.Partition, x.Incarnation)})
-		if err != nil {
-			return err
-		}
-		roll, err := OpenRoll(rows[0])
-		if err != nil {
-			return err
+		roll := done[PartitionScope(x.Partition, x.Incarnation)]
+		if roll == nil {
+			continue // it is new
 		}
 		if roll.High() > uint64(x.End) {
 			return e.otherLog(x.Partition, fmt.Sprintf("offset %d is done and the log ends at %d", roll.High()-1, x.End))
 		}
-		if err := e.sameMessages(ctx, peeker, x, int64(roll.Floor())-1); err != nil {
+		if err := e.sameMessages(ctx, peeker, x, int64(roll.Floor())-1, senders); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// recently is how many of the messages done last are looked at one by one.
-const recently = 1000
+func (e *engine[X]) readRoll(ctx context.Context, scope Scope) (*Roll, error) {
+	rows, err := e.store.Rolls(ctx, e.group, []Scope{scope})
+	if err != nil {
+		return nil, err
+	}
+	return OpenRoll(rows[0])
+}
 
-func (e *engine[X]) sameMessages(ctx context.Context, peeker Peeker, x Extent, last int64) error {
+// recently is how many of the messages done last are looked at one by one.
+const recently = 200
+
+// sameMessages looks at messages up to the last that is done. The rolls of
+// senders are read when first needed, after those of the positions.
+func (e *engine[X]) sameMessages(ctx context.Context, peeker Peeker, x Extent, last int64, senders map[Scope]*Roll) error {
 	for at, step := last, int64(1); at >= x.First; at -= step {
-		if err := e.sameMessage(ctx, peeker, x, at); err != nil {
+		m, err := peeker.Peek(ctx, x.Partition, Position{Incarnation: x.Incarnation, Offset: at})
+		if err != nil {
 			return err
 		}
 		if last-at >= recently {
 			step *= 2
 		}
-	}
-	return nil
-}
-
-func (e *engine[X]) sameMessage(ctx context.Context, peeker Peeker, x Extent, last int64) error {
-	m, err := peeker.Peek(ctx, x.Partition, Position{Incarnation: x.Incarnation, Offset: last})
-	if err != nil {
-		return err
-	}
-	// After half the window the sender's roll may have been swept: no verdict.
-	if m.Stamp.IsZero() || e.config.Clock.Now().Sub(m.Time) > e.config.Dedup.Window/2 {
-		return nil
-	}
-	rows, err := e.store.Rolls(ctx, e.group, []Scope{SenderScope(m.Stamp)})
-	if err != nil {
-		return err
-	}
-	roll, err := OpenRoll(rows[0])
-	if err != nil {
-		return err
-	}
-	if roll.set.Answer(m.Stamp.Sequence) == interval.New {
-		return e.otherLog(x.Partition, fmt.Sprintf("message %q at offset %d counts as done and never was", m.ID, last))
+		// After half the window the sender's roll may have been swept: no verdict.
+		if m.Stamp.IsZero() || e.config.Clock.Now().Sub(m.Time) > e.config.Dedup.Window/2 {
+			continue
+		}
+		scope := SenderScope(m.Stamp)
+		if senders[scope] == nil {
+			if senders[scope], err = e.readRoll(ctx, scope); err != nil {
+				return err
+			}
+		}
+		if senders[scope].set.Answer(m.Stamp.Sequence) == interval.New {
+			return e.otherLog(x.Partition, fmt.Sprintf("message %q at offset %d counts as done and never was", m.ID, at))
+		}
 	}
 	return nil
 }
