@@ -27,6 +27,7 @@ type job struct {
 	First, Last int    // send: the orders
 	History     string // send: its append-only file
 	Step        string // where to report and wait; for senders "stored"
+	Or          string // another such step
 	Nth         int64
 	Status      string // work: a file that says where it is, for kills at any time
 	Workers     int
@@ -44,7 +45,7 @@ func campaigner(text string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &breakpoint{step: j.Step, nth: j.Nth, goOn: make(chan struct{})}
+	b := &breakpoint{step: j.Step, or: j.Or, nth: j.Nth, goOn: make(chan struct{})}
 	go func() { // a line lets it go on, the end drains it
 		in := bufio.NewReader(os.Stdin)
 		if _, err := in.ReadString('\n'); err == nil {
@@ -65,6 +66,7 @@ func campaigner(text string) error {
 // waits there.
 type breakpoint struct {
 	step   string
+	or     string // a second such step; empty: none
 	nth    int64
 	goOn   chan struct{}
 	mu     sync.Mutex
@@ -77,7 +79,7 @@ func (b *breakpoint) at(_ context.Context, step string, n int) error {
 	if b.status != nil {
 		_, _ = b.status.WriteAt(fmt.Appendf(nil, "%-20s %6d\n", step, n), 0)
 	}
-	if step != b.step || n == 0 {
+	if step != b.step && step != b.or || n == 0 {
 		b.mu.Unlock()
 		return nil
 	}

@@ -156,8 +156,9 @@ func (p *process) kill() {
 	}
 }
 
-// reached waits until the child is at its step with messages in work.
-func (p *process) reached() {
+// reached waits until the child is at its step with messages in work, and
+// returns the step.
+func (p *process) reached() (step string) {
 	p.t.Helper()
 	select {
 	case line := <-p.report:
@@ -165,9 +166,11 @@ func (p *process) reached() {
 			p.t.Fatalf("process %d ended before it came to its step", p.cmd.Process.Pid)
 		}
 		p.t.Logf("process %d %s", p.cmd.Process.Pid, strings.TrimSpace(line))
+		return strings.Fields(line)[1]
 	case <-time.After(30 * time.Second):
 		p.t.Fatalf("waited 30s for process %d to come to its step", p.cmd.Process.Pid)
 	}
+	return ""
 }
 
 // ended waits for a good end.
