@@ -8,6 +8,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // claims implements rollcall.Claims; each call is a transaction of its own.
@@ -16,18 +17,6 @@ type claims struct{ s *Store }
 // Claims is the leased two-phase record, for effects outside of the file.
 func (s *Store) Claims() rollcall.Claims { return claims{s} }
 
-// claimRow is a row of rollcall_claims.
-type claimRow struct {
-	group  string
-	key    []byte
-	token  int64
-	done   bool
-	until  int64 // end of the lease; of the window when done
-	result []byte
-}
-
-func (r *claimRow) sum() int64 { return sum(r.group, r.key, r.token, r.done, r.until, r.result) }
-
 // Claim takes the key for lease. All keys of the file have their tokens of one
 // counter: a row may be deleted, and the key's next token is higher all the same.
 func (c claims) Claim(ctx context.Context, group string, key rollcall.DedupKey, lease time.Duration) (rollcall.Claim, error) {
@@ -35,12 +24,12 @@ func (c claims) Claim(ctx context.Context, group string, key rollcall.DedupKey, 
 	if lease <= 0 {
 		return out, fmt.Errorf("%w: claim: a lease of %v is over at once: give it time for the work; nothing was claimed", rollcall.ErrConfig, lease)
 	}
-	err := c.turn(ctx, "claim a key", group, key, func(tx *sql.Tx, had *claimRow) error {
+	err := c.turn(ctx, "claim a key", group, key, func(tx *sql.Tx, had *rows.Claim) error {
 		now := c.s.config.Now()
-		if had != nil && had.until > nanos(now) {
+		if had != nil && had.Until > rows.Nanos(now) {
 			out = rollcall.Claim{State: rollcall.ClaimInProgress}
-			if had.done {
-				out = rollcall.Claim{State: rollcall.ClaimDone, Result: had.result}
+			if had.Done {
+				out = rollcall.Claim{State: rollcall.ClaimDone, Result: had.Result}
 			}
 			return nil
 		}
@@ -50,7 +39,7 @@ func (c claims) Claim(ctx context.Context, group string, key rollcall.DedupKey, 
 			return err
 		}
 		out = rollcall.Claim{State: rollcall.ClaimFresh, Token: rollcall.Token(token)}
-		return put(ctx, tx, &claimRow{group: group, key: key[:], token: token, until: nanos(now.Add(lease))})
+		return put(ctx, tx, &rows.Claim{Group: group, Key: key[:], Token: token, Until: rows.Nanos(now.Add(lease))})
 	})
 	if err != nil {
 		return rollcall.Claim{}, err
@@ -61,11 +50,11 @@ func (c claims) Claim(ctx context.Context, group string, key rollcall.DedupKey, 
 // Renew prolongs the lease. A lease that is over is still its owner's until
 // another claims the key.
 func (c claims) Renew(ctx context.Context, group string, key rollcall.DedupKey, token rollcall.Token, lease time.Duration) error {
-	return c.turn(ctx, "renew a claim", group, key, func(tx *sql.Tx, had *claimRow) error {
-		if err := owned(had, key, token); err != nil {
+	return c.turn(ctx, "renew a claim", group, key, func(tx *sql.Tx, had *rows.Claim) error {
+		if err := rows.Owned(had, key, token); err != nil {
 			return err
 		}
-		had.until = max(had.until, nanos(c.s.config.Now().Add(lease)))
+		had.Until = max(had.Until, rows.Nanos(c.s.config.Now().Add(lease)))
 		return put(ctx, tx, had)
 	})
 }
@@ -79,22 +68,22 @@ func (c claims) Complete(ctx context.Context, group string, key rollcall.DedupKe
 		return fmt.Errorf("%w: claim: a result of %d bytes, at most %d are kept: complete with what names it; nothing was completed",
 			rollcall.ErrConfig, len(result), rollcall.MaxResult)
 	}
-	return c.turn(ctx, "complete a claim", group, key, func(tx *sql.Tx, had *claimRow) error {
-		if had != nil && had.done && had.token == int64(token) {
+	return c.turn(ctx, "complete a claim", group, key, func(tx *sql.Tx, had *rows.Claim) error {
+		if had != nil && had.Done && had.Token == int64(token) {
 			return nil // again: the answer of the first time was lost
 		}
-		if err := owned(had, key, token); err != nil {
+		if err := rows.Owned(had, key, token); err != nil {
 			return err
 		}
-		had.done, had.until, had.result = true, nanos(c.s.config.Now().Add(window)), append([]byte{}, result...)
+		had.Done, had.Until, had.Result = true, rows.Nanos(c.s.config.Now().Add(window)), append([]byte{}, result...)
 		return put(ctx, tx, had)
 	})
 }
 
 // Release deletes the row.
 func (c claims) Release(ctx context.Context, group string, key rollcall.DedupKey, token rollcall.Token) error {
-	return c.turn(ctx, "release a claim", group, key, func(tx *sql.Tx, had *claimRow) error {
-		if err := owned(had, key, token); err != nil {
+	return c.turn(ctx, "release a claim", group, key, func(tx *sql.Tx, had *rows.Claim) error {
+		if err := rows.Owned(had, key, token); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM rollcall_claims WHERE grp = ? AND key = ?", group, key[:])
@@ -104,21 +93,17 @@ func (c claims) Release(ctx context.Context, group string, key rollcall.DedupKey
 
 // turn is one write transaction with the key's row read: Begin has locked the
 // whole file, so what f decides on is what it changes.
-func (c claims) turn(ctx context.Context, what, group string, key rollcall.DedupKey, f func(*sql.Tx, *claimRow) error) error {
+func (c claims) turn(ctx context.Context, what, group string, key rollcall.DedupKey, f func(*sql.Tx, *rows.Claim) error) error {
 	return c.s.write(ctx, what, func(tx *sql.Tx) error {
-		var had *claimRow
+		var had *rows.Claim
 		err := each(ctx, tx, "SELECT token, done, until, result, crc FROM rollcall_claims WHERE grp = ? AND key = ?", []any{group, key[:]},
-			func(rows *sql.Rows) error {
-				had = &claimRow{group: group, key: key[:]}
+			func(r *sql.Rows) error {
+				had = &rows.Claim{Group: group, Key: key[:]}
 				crc := int64(0)
-				if err := rows.Scan(&had.token, &had.done, &had.until, &had.result, &crc); err != nil {
+				if err := r.Scan(&had.Token, &had.Done, &had.Until, &had.Result, &crc); err != nil {
 					return err
 				}
-				if crc != had.sum() {
-					return fmt.Errorf("%w: the claim of key %x of %q does not match its sum: restore the store from a backup; nothing was changed",
-						rollcall.ErrDamaged, key, group)
-				}
-				return nil
+				return had.Check(crc)
 			})
 		if err != nil {
 			return err
@@ -127,21 +112,8 @@ func (c claims) turn(ctx context.Context, what, group string, key rollcall.Dedup
 	})
 }
 
-func put(ctx context.Context, tx *sql.Tx, r *claimRow) error {
+func put(ctx context.Context, tx *sql.Tx, r *rows.Claim) error {
 	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO rollcall_claims (grp, key, token, done, until, result, crc) VALUES "+dialect.List(7),
-		r.group, r.key, r.token, r.done, r.until, r.result, r.sum())
+		r.Group, r.Key, r.Token, r.Done, r.Until, r.Result, r.Sum())
 	return err
-}
-
-// owned compares the token, and that there is something left to own.
-func owned(had *claimRow, key rollcall.DedupKey, token rollcall.Token) error {
-	switch {
-	case had == nil:
-		return fmt.Errorf("%w: key %x: token %d, nobody has the key", rollcall.ErrFenced, key, token)
-	case rollcall.Token(had.token) != token:
-		return fmt.Errorf("%w: key %x: token %d, the key has %d", rollcall.ErrFenced, key, token, had.token)
-	case had.done:
-		return fmt.Errorf("%w: key %x: token %d, it is completed", rollcall.ErrFenced, key, token)
-	}
-	return nil
 }

@@ -169,7 +169,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		c.cache.give(s)
 		return nil, fmt.Errorf("sqlite store: the driver's rows %T lack what this version of rollcall needs", r)
 	}
-	return &rows{columnRows: full, conn: c, stmt: s}, nil
+	return &keptRows{columnRows: full, conn: c, stmt: s}, nil
 }
 
 func (c *conn) prepare(ctx context.Context, query string) (*cachedStmt, error) {

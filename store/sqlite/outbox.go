@@ -7,49 +7,11 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // outbox is the send-side table.
 type outbox struct{ s *Store }
-
-// outboxRow is a row of rollcall_outbox as it lies there.
-type outboxRow struct {
-	row                                 rollcall.OutboxRow
-	key, id, time, stamp, headers, body []byte
-	fixedSum, stampSum                  int64
-}
-
-func (r *outboxRow) fill(m *rollcall.Message) {
-	r.row.Message = *m
-	r.key, r.id = blob(m.Key), blob(string(m.ID))
-	r.time, r.stamp = timeBytes(m.Time), stampBytes(m.Stamp)
-	r.headers, r.body = headerBytes(m.Headers), m.Body
-	r.fixedSum, r.stampSum = r.fixed(), r.stamped()
-}
-
-// fixed is the sum over what is written once, stamped over what Stamp writes.
-func (r *outboxRow) fixed() int64 {
-	return sum(r.row.Message.Destination, r.key, r.time, r.headers, r.body)
-}
-
-func (r *outboxRow) stamped() int64 { return sum(r.id, r.stamp, r.row.Message.Partition) }
-
-func (r *outboxRow) open() error {
-	m := &r.row.Message
-	if r.fixedSum != r.fixed() || r.stampSum != r.stamped() {
-		return fmt.Errorf("the message does not match its sum")
-	}
-	m.Key, m.ID, m.Body = string(r.key), rollcall.MessageID(r.id), r.body
-	var err error
-	if m.Headers, err = parseHeaders(r.headers); err != nil {
-		return err
-	}
-	if m.Time, err = parseTime(r.time); err != nil {
-		return err
-	}
-	m.Stamp, err = parseStamp(r.stamp)
-	return err
-}
 
 // Enqueue writes messages in the user's transaction, in order; they are sent if
 // and only if it commits. It may be a handler's transaction or any other on the
@@ -61,10 +23,9 @@ func (o outbox) Enqueue(ctx context.Context, tx *sql.Tx, messages []rollcall.Mes
 			return fmt.Errorf("%w: outbox: message %d of %d has no Destination: set it; the messages before it are in the transaction, roll it back",
 				rollcall.ErrConfig, i+1, len(messages))
 		}
-		var r outboxRow
-		r.fill(m)
+		r := rows.NewOutbox(m)
 		_, err := tx.ExecContext(ctx, `INSERT INTO rollcall_outbox (destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp)
-			VALUES `+dialect.List(10), m.Destination, m.Partition, r.key, r.id, r.time, r.stamp, r.headers, r.body, r.fixedSum, r.stampSum)
+			VALUES `+dialect.List(10), m.Destination, m.Partition, r.Key, r.ID, r.Time, r.Stamp, r.Headers, r.Body, r.FixedSum, r.StampSum)
 		if err != nil {
 			return o.s.wrap("enqueue", err)
 		}
@@ -80,19 +41,16 @@ func (o outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, err
 	}
 	var out []rollcall.OutboxRow
 	err := each(ctx, o.s.reader, `SELECT id, destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp
-		FROM rollcall_outbox WHERE refusal IS NULL ORDER BY id LIMIT ?`, []any{most(max)}, func(rows *sql.Rows) error {
-		var r outboxRow
-		m := &r.row.Message
-		err := rows.Scan(&r.row.ID, &m.Destination, &m.Partition, &r.key, &r.id, &r.time, &r.stamp, &r.headers, &r.body, &r.fixedSum, &r.stampSum)
+		FROM rollcall_outbox WHERE refusal IS NULL ORDER BY id LIMIT ?`, []any{most(max)}, func(found *sql.Rows) error {
+		var r rows.Outbox
+		m := &r.Row.Message
+		err := found.Scan(&r.Row.ID, &m.Destination, &m.Partition, &r.Key, &r.ID, &r.Time, &r.Stamp, &r.Headers, &r.Body, &r.FixedSum, &r.StampSum)
 		if err != nil {
 			return err
 		}
-		if err := r.open(); err != nil {
-			return fmt.Errorf("%w: row %d of rollcall_outbox: %w: restore the store from a backup; nothing was skipped",
-				rollcall.ErrDamaged, r.row.ID, err)
-		}
-		out = append(out, r.row)
-		return nil
+		row, err := r.Open()
+		out = append(out, row)
+		return err
 	})
 	if err != nil {
 		return nil, o.s.wrap("read the outbox", err)
@@ -118,10 +76,9 @@ func (o outbox) Stamp(ctx context.Context, hold rollcall.Hold, rows []rollcall.O
 }
 
 func (o outbox) stamp(ctx context.Context, tx *sql.Tx, row *rollcall.OutboxRow) error {
-	var r outboxRow
-	r.fill(&row.Message)
+	r := rows.NewOutbox(&row.Message)
 	res, err := tx.ExecContext(ctx, `UPDATE rollcall_outbox SET stamp = ?, part = ?, message_id = ?, crc_stamp = ?
-		WHERE id = ? AND (stamp IS NULL OR stamp = ?)`, r.stamp, row.Message.Partition, r.id, r.stampSum, row.ID, r.stamp)
+		WHERE id = ? AND (stamp IS NULL OR stamp = ?)`, r.Stamp, row.Message.Partition, r.ID, r.StampSum, row.ID, r.Stamp)
 	if err != nil {
 		return err
 	}

@@ -5,11 +5,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"hash/crc32"
 	"strings"
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // chunk is how many items go into one statement. The driver looks every bound
@@ -134,7 +134,7 @@ func (t *Tx) Lock(ctx context.Context, group string, scopes []rollcall.Scope) ([
 		args := []any{group, now}
 		for _, s := range part {
 			b := s.Bytes()
-			args = append(args, b, rollSum(group, b, nil))
+			args = append(args, b, rows.RollSum(group, b, nil))
 		}
 		_, err := t.exec(ctx, "INSERT INTO rollcall_rolls (grp, at, scope, crc) SELECT ?, ?, column1, column2 FROM (VALUES "+
 			dialect.Rows(len(part), 2)+") WHERE true ON CONFLICT DO NOTHING", args...)
@@ -143,8 +143,8 @@ func (t *Tx) Lock(ctx context.Context, group string, scopes []rollcall.Scope) ([
 	if err != nil {
 		return nil, t.s.wrap("create rolls", err)
 	}
-	rows, err := readRolls(ctx, t.tx, group, scopes)
-	return rows, t.s.wrap("lock rolls", err)
+	rolls, err := readRolls(ctx, t.tx, group, scopes)
+	return rolls, t.s.wrap("lock rolls", err)
 }
 
 // Write replaces the data of rolls and their age.
@@ -154,7 +154,7 @@ func (t *Tx) Write(ctx context.Context, group string, rolls []rollcall.RollRow) 
 		b := r.Scope.Bytes()
 		_, err := t.exec(ctx, `INSERT INTO rollcall_rolls (grp, scope, data, at, crc) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET data = excluded.data, at = excluded.at, crc = excluded.crc`,
-			group, b, r.Data, now, rollSum(group, b, r.Data))
+			group, b, r.Data, now, rows.RollSum(group, b, r.Data))
 		if err != nil {
 			return t.s.wrap("write rolls", err)
 		}
@@ -183,7 +183,7 @@ func readRolls(ctx context.Context, q querier, group string, scopes []rollcall.S
 			if err := r.Scan(&scope, &data, &sum); err != nil {
 				return err
 			}
-			if sum != rollSum(group, scope, data) {
+			if sum != rows.RollSum(group, scope, data) {
 				return fmt.Errorf("%w: roll %x of group %q does not match its sum: restore the store from a backup; nothing was skipped",
 					rollcall.ErrDamaged, scope, group)
 			}
@@ -195,18 +195,6 @@ func readRolls(ctx context.Context, q querier, group string, scopes []rollcall.S
 	})
 	return out, err
 }
-
-// rollSum is the sum over a row of rollcall_rolls.
-func rollSum(group string, scope, data []byte) int64 {
-	h := crc32.New(castagnoli())
-	_, _ = h.Write([]byte(group))
-	_, _ = h.Write(scope)
-	_, _ = h.Write(data)
-	return int64(h.Sum32())
-}
-
-// castagnoli is the table of CRC-32C; the package keeps it made.
-func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // Count adds to the counters of a destination.
 func (t *Tx) Count(ctx context.Context, group, destination string, slot int32, add rollcall.Counts) error {

@@ -8,6 +8,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // results keeps first results in a transaction of the caller's.
@@ -42,9 +43,9 @@ func (r *results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 	}
 	r.taken++
 	var n int64
-	row := resultRow{scope: scope, key: key[:], content: content[:]}
+	row := rows.Result{Scope: scope, Key: key[:], Content: content[:]}
 	err = r.exec(ctx, &n, "INSERT INTO rollcall_results (grp, key, content, at, crc) VALUES "+dialect.List(5)+" ON CONFLICT DO NOTHING",
-		scope, row.key, row.content, r.s.now(), row.sum())
+		scope, row.Key, row.Content, r.s.now(), row.Sum())
 	if err == nil && n == 1 {
 		return rollcall.Recorded{Fresh: true}, nil
 	}
@@ -58,17 +59,13 @@ func (r *results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 }
 
 func (r *results) read(ctx context.Context, scope string, key rollcall.DedupKey) (out rollcall.Recorded, err error) {
-	err = each(ctx, r.tx, "SELECT content, done, result, crc FROM rollcall_results WHERE grp = ? AND key = ?", []any{scope, key[:]}, func(rows *sql.Rows) error {
-		row, crc := resultRow{scope: scope, key: key[:]}, int64(0)
-		if err := rows.Scan(&row.content, &row.done, &row.result, &crc); err != nil {
+	err = each(ctx, r.tx, "SELECT content, done, result, crc FROM rollcall_results WHERE grp = ? AND key = ?", []any{scope, key[:]}, func(r *sql.Rows) error {
+		row, crc := rows.Result{Scope: scope, Key: key[:]}, int64(0)
+		if err := r.Scan(&row.Content, &row.Done, &row.Result, &crc); err != nil {
 			return err
 		}
-		if crc != row.sum() || len(row.content) != len(out.Content) {
-			return fmt.Errorf("%w: the result of key %x of %q does not match its sum: restore the store from a backup; nothing was run",
-				rollcall.ErrDamaged, key, scope)
-		}
-		out = rollcall.Recorded{Done: row.done, Content: rollcall.Fingerprint(row.content), Result: row.result}
-		return nil
+		out, err = row.Open(crc)
+		return err
 	})
 	return out, err
 }
@@ -76,13 +73,13 @@ func (r *results) read(ctx context.Context, scope string, key rollcall.DedupKey)
 // Keep records the result. The row and the savepoint must still be there: else
 // the transaction has ended since.
 func (r *results) Keep(ctx context.Context, scope string, key rollcall.DedupKey, result []byte) error {
-	row := resultRow{scope: scope, key: key[:], done: true, result: result}
-	err := each(ctx, r.tx, "SELECT content FROM rollcall_results WHERE grp = ? AND key = ? AND NOT done", []any{scope, row.key},
-		func(rows *sql.Rows) error { return rows.Scan(&row.content) })
+	row := rows.Result{Scope: scope, Key: key[:], Done: true, Result: result}
+	err := each(ctx, r.tx, "SELECT content FROM rollcall_results WHERE grp = ? AND key = ? AND NOT done", []any{scope, row.Key},
+		func(r *sql.Rows) error { return r.Scan(&row.Content) })
 	var n int64
 	if err == nil {
 		err = r.exec(ctx, &n, "UPDATE rollcall_results SET done = 1, result = ?, at = ?, crc = ? WHERE grp = ? AND key = ? AND NOT done",
-			row.result, r.s.now(), row.sum(), scope, row.key)
+			row.Result, r.s.now(), row.Sum(), scope, row.Key)
 	}
 	if err == nil && n != 1 {
 		err = errNotTaken
@@ -139,13 +136,3 @@ func (r *results) wrap(what string, err error) error {
 	}
 	return r.s.wrap(what, err)
 }
-
-// resultRow is a row of rollcall_results.
-type resultRow struct {
-	scope        string
-	key, content []byte
-	done         bool
-	result       []byte
-}
-
-func (r *resultRow) sum() int64 { return sum(r.scope, r.key, r.content, r.done, r.result) }

@@ -96,22 +96,22 @@ type columnRows interface {
 	driver.RowsColumnTypeScanType
 }
 
-// rows gives its statement back when it is closed.
-type rows struct {
+// keptRows gives its statement back when it is closed.
+type keptRows struct {
 	columnRows
 	conn *conn
 	stmt *cachedStmt
 }
 
 // Next reads a row; an error may mean that SQLite rolled back.
-func (r *rows) Next(dest []driver.Value) error {
+func (r *keptRows) Next(dest []driver.Value) error {
 	err := r.columnRows.Next(dest)
 	r.conn.explain(err)
 	return err
 }
 
 // Close ends the reading.
-func (r *rows) Close() error {
+func (r *keptRows) Close() error {
 	err := r.columnRows.Close()
 	if r.stmt != nil {
 		r.conn.cache.give(r.stmt)

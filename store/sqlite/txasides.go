@@ -7,6 +7,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // txAsides changes the rows set aside.
@@ -76,10 +77,10 @@ func identityArgs(first any, ids []rollcall.Identity) []any {
 // Put inserts rows; of a row that is an attempt the new one takes the place,
 // with a new id: it came to wait only now, behind those of its Key that wait
 // already. Any other row of the same identity stays and the new one is dropped.
-func (t txAsides) Put(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
+func (t txAsides) Put(ctx context.Context, group string, aside []rollcall.Aside) (int, error) {
 	put := 0
-	for i := range rows {
-		n, err := t.put(ctx, group, &rows[i])
+	for i := range aside {
+		n, err := t.put(ctx, group, &aside[i])
 		if err != nil {
 			return 0, t.s.wrap("set messages aside", err)
 		}
@@ -89,34 +90,29 @@ func (t txAsides) Put(ctx context.Context, group string, rows []rollcall.Aside) 
 }
 
 func (t txAsides) put(ctx context.Context, group string, a *rollcall.Aside) (int, error) {
-	var r asideRow
-	r.fill(group, a)
-	m := &r.aside.Message
-	if _, err := t.exec(ctx, "DELETE FROM rollcall_asides WHERE grp = ? AND identity = ? AND state = 'attempt'", group, r.identity); err != nil {
+	r := rows.NewAside(group, a)
+	m := &r.Aside.Message
+	if _, err := t.exec(ctx, "DELETE FROM rollcall_asides WHERE grp = ? AND identity = ? AND state = 'attempt'", group, r.Identity); err != nil {
 		return 0, err
-	}
-	var life []byte
-	if !m.Stamp.IsZero() {
-		life = m.Stamp.Life[:]
 	}
 	n, err := t.exec(ctx, `INSERT INTO rollcall_asides (grp, identity, state, cause, attempts, early, owns_key, due, created, updated,
 			dedup_key, life, position, destination, part, key, message_id, time, stamp, headers, body, crc_state, crc_fixed, crc_body)
 		VALUES `+dialect.List(24)+` ON CONFLICT (grp, identity) DO NOTHING`,
-		group, r.identity, string(a.State), a.Cause, a.Attempts, a.Early, a.OwnsKey, r.due, r.created, r.updated,
-		r.dedup, life, r.position, m.Destination, m.Partition, r.key, r.id, r.time, r.stamp, r.headers, r.body,
-		r.stateSum, r.fixedSum, r.contentsSum)
+		group, r.Identity, r.State, a.Cause, a.Attempts, a.Early, a.OwnsKey, r.Due, r.Created, r.Updated,
+		r.DedupKey, r.Life(), r.Position, m.Destination, m.Partition, r.Key, r.ID, r.Time, r.Stamp, r.Headers, r.Body,
+		r.StateSum, r.FixedSum, r.ContentsSum)
 	return int(n), err
 }
 
 // Turn changes a row if its state is one of from, and reports whether it did.
 // The write lock is held, so nothing comes between the compare and the set.
 func (t txAsides) Turn(ctx context.Context, group string, id int64, from []rollcall.AsideState, to rollcall.AsideChange) (bool, error) {
-	args := []any{string(to.State), to.Cause, to.Attempts, to.Early, to.OwnsKey, nanos(to.Due), nanos(to.Updated),
-		changing(to.State, to.Cause, to.Attempts, to.Early, to.OwnsKey)}
+	args := []any{string(to.State), to.Cause, to.Attempts, to.Early, to.OwnsKey, rows.Nanos(to.Due), rows.Nanos(to.Updated),
+		rows.StateSum(to.State, to.Cause, to.Attempts, to.Early, to.OwnsKey)}
 	set := "state = ?, cause = ?, attempts = ?, early = ?, owns_key = ?, due = ?, updated = ?, crc_state = ?"
-	if over(to.State) {
+	if rows.Over(to.State) {
 		set += ", headers = NULL, body = NULL, crc_body = ?"
-		args = append(args, sum([]byte(nil), []byte(nil)))
+		args = append(args, rows.NoContents())
 	}
 	args = append(args, group, id)
 	for _, s := range from {
@@ -129,7 +125,7 @@ func (t txAsides) Turn(ctx context.Context, group string, id int64, from []rollc
 // Wake makes the early rows of the Keys due at a time.
 func (t txAsides) Wake(ctx context.Context, group string, keys []string, due time.Time) error {
 	err := chunks(ordered(keys), func(part []string) error {
-		args := append([]any{nanos(due)}, keyArgs(group, part)...)
+		args := append([]any{rows.Nanos(due)}, keyArgs(group, part)...)
 		_, err := t.exec(ctx, `UPDATE rollcall_asides SET due = ? WHERE grp = ? AND state = 'waiting' AND key <> x'' AND early = 1
 			AND key IN `+dialect.List(len(part)), args...)
 		return err
@@ -141,8 +137,8 @@ func (t txAsides) Wake(ctx context.Context, group string, keys []string, due tim
 func (t txAsides) Known(ctx context.Context, group string, ids []rollcall.Identity) (map[rollcall.Identity]rollcall.Aside, error) {
 	out := map[rollcall.Identity]rollcall.Aside{}
 	err := chunks(ids, func(part []rollcall.Identity) error {
-		rows, err := readAsides(ctx, t.tx, "a.grp = ? AND a.identity IN "+dialect.List(len(part)), identityArgs(group, part)...)
-		for _, a := range rows {
+		found, err := readAsides(ctx, t.tx, "a.grp = ? AND a.identity IN "+dialect.List(len(part)), identityArgs(group, part)...)
+		for _, a := range found {
 			out[a.Identity] = a
 		}
 		return err

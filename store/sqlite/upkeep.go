@@ -7,6 +7,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // upkeep is what the store needs beside batches.
@@ -61,19 +62,19 @@ func (u upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, erro
 func (u upkeep) Sweep(ctx context.Context, group string, window time.Duration) (rollcall.Swept, error) {
 	var swept rollcall.Swept
 	now := u.s.config.Now()
-	old := nanos(now.Add(-window))
+	old := rows.Nanos(now.Add(-window))
 	w := sweep{s: u.s, group: group, old: old}
 	for _, step := range []struct {
 		what string
 		into *int
 		run  func(context.Context) (int, error)
 	}{
-		{"raise the tokens of silent holders", &swept.Fenced, func(ctx context.Context) (int, error) { return w.fence(ctx, nanos(now.Add(-window/2))) }},
+		{"raise the tokens of silent holders", &swept.Fenced, func(ctx context.Context) (int, error) { return w.fence(ctx, rows.Nanos(now.Add(-window/2))) }},
 		{"remove old keys", &swept.Keys, w.keys},
 		{"remove rolls of silent senders", &swept.Rolls, w.rolls},
 		{"remove finished rows set aside", &swept.Asides, w.asides},
 		{"remove old results", &swept.Results, w.results},
-		{"remove claims that are over", &swept.Claims, func(ctx context.Context) (int, error) { return w.claims(ctx, nanos(now)) }},
+		{"remove claims that are over", &swept.Claims, func(ctx context.Context) (int, error) { return w.claims(ctx, rows.Nanos(now)) }},
 		{"remove tokens of gone workers", new(int), w.workers},
 	} {
 		n, err := step.run(ctx)

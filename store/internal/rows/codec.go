@@ -1,4 +1,7 @@
-package sqlite
+// Package rows is how the SQL stores keep what a message brings, whatever the
+// database: text of messages (ids, keys, headers) as bytes, so that any bytes
+// survive, times as nanoseconds, and sums that tell a damaged row.
+package rows
 
 import (
 	"encoding/binary"
@@ -11,9 +14,9 @@ import (
 	rollcall "github.com/rollcall-mq/rollcall"
 )
 
-// nanos is a time as it is kept for comparing: nanoseconds since 1970, clamped
+// Nanos is a time as it is kept for comparing: nanoseconds since 1970, clamped
 // to what 64 bits hold (the years 1678 to 2262). The zero time is the earliest.
-func nanos(t time.Time) int64 {
+func Nanos(t time.Time) int64 {
 	switch {
 	case t.Year() < 1678:
 		return math.MinInt64
@@ -23,16 +26,17 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-func fromNanos(n int64) time.Time {
+// FromNanos is the time of Nanos, in UTC.
+func FromNanos(n int64) time.Time {
 	if n == math.MinInt64 {
 		return time.Time{}
 	}
 	return time.Unix(0, n).UTC()
 }
 
-// timeBytes keeps a message's time exactly, its offset from UTC included. The
+// TimeBytes keeps a message's time exactly, its offset from UTC included. The
 // zero time is nil.
-func timeBytes(t time.Time) []byte {
+func TimeBytes(t time.Time) []byte {
 	if t.IsZero() {
 		return nil
 	}
@@ -43,7 +47,8 @@ func timeBytes(t time.Time) []byte {
 	return b
 }
 
-func parseTime(b []byte) (time.Time, error) {
+// ParseTime reads TimeBytes.
+func ParseTime(b []byte) (time.Time, error) {
 	var t time.Time
 	if len(b) == 0 {
 		return t, nil
@@ -52,9 +57,9 @@ func parseTime(b []byte) (time.Time, error) {
 	return t, err
 }
 
-// headerBytes is injective: the number of headers, then for each the lengths
+// HeaderBytes is injective: the number of headers, then for each the lengths
 // and bytes of name and value. No headers are nil.
-func headerBytes(headers []rollcall.Header) []byte {
+func HeaderBytes(headers []rollcall.Header) []byte {
 	if len(headers) == 0 {
 		return nil
 	}
@@ -70,7 +75,8 @@ func headerBytes(headers []rollcall.Header) []byte {
 
 var errHeaders = errors.New("its headers cannot be read")
 
-func parseHeaders(b []byte) ([]rollcall.Header, error) {
+// ParseHeaders reads HeaderBytes.
+func ParseHeaders(b []byte) ([]rollcall.Header, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
@@ -103,14 +109,16 @@ func parseHeaders(b []byte) ([]rollcall.Header, error) {
 	return out, nil
 }
 
-func stampBytes(s rollcall.Stamp) []byte {
+// StampBytes is a stamp as it travels; the zero stamp is nil.
+func StampBytes(s rollcall.Stamp) []byte {
 	if s.IsZero() {
 		return nil
 	}
 	return rollcall.AppendStamp(nil, s)
 }
 
-func parseStamp(b []byte) (rollcall.Stamp, error) {
+// ParseStamp reads StampBytes.
+func ParseStamp(b []byte) (rollcall.Stamp, error) {
 	if len(b) == 0 {
 		return rollcall.Stamp{}, nil
 	}
@@ -119,7 +127,8 @@ func parseStamp(b []byte) (rollcall.Stamp, error) {
 
 const positionSize = 28
 
-func positionBytes(p rollcall.Position) []byte {
+// PositionBytes is a position of fixed length; the zero position is nil.
+func PositionBytes(p rollcall.Position) []byte {
 	if p == (rollcall.Position{}) {
 		return nil
 	}
@@ -129,7 +138,8 @@ func positionBytes(p rollcall.Position) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(p.LeaderEpoch))
 }
 
-func parsePosition(b []byte) (rollcall.Position, error) {
+// ParsePosition reads PositionBytes.
+func ParsePosition(b []byte) (rollcall.Position, error) {
 	var p rollcall.Position
 	if len(b) == 0 {
 		return p, nil
@@ -143,9 +153,9 @@ func parsePosition(b []byte) (rollcall.Position, error) {
 	return p, nil
 }
 
-// sum is CRC-32C over values, each with its length, so that no two lists of
+// Sum is CRC-32C over values, each with its length, so that no two lists of
 // values have the same bytes.
-func sum(values ...any) int64 {
+func Sum(values ...any) int64 {
 	h := crc32.New(castagnoli())
 	var n [8]byte
 	put := func(b []byte) {
@@ -165,3 +175,18 @@ func sum(values ...any) int64 {
 	}
 	return int64(h.Sum32())
 }
+
+// castagnoli is the table of CRC-32C; the package keeps it made.
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// RollSum is the sum over a roll.
+func RollSum(group string, scope, data []byte) int64 {
+	h := crc32.New(castagnoli())
+	_, _ = h.Write([]byte(group))
+	_, _ = h.Write(scope)
+	_, _ = h.Write(data)
+	return int64(h.Sum32())
+}
+
+// Bytes is never NULL.
+func Bytes(s string) []byte { return append([]byte{}, s...) }
