@@ -6,7 +6,8 @@ import (
 	rollcall "github.com/rollcall-mq/rollcall"
 )
 
-// AsideColumns are in the order of Aside.Dest.
+// AsideColumns are in the order of Aside.Dest; %s is the column of the order key,
+// whose name some databases reserve.
 const AsideColumns = `id, grp, identity, state, cause, attempts, early, owns_key, due, created, updated,
 	dedup_key, position, destination, part, key, message_id, time, stamp, headers, body, crc_state, crc_fixed, crc_body`
 

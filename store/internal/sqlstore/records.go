@@ -1,0 +1,255 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
+)
+
+// Records are the keys, rolls and counters of one transaction.
+type Records struct {
+	*Core
+	Q Querier
+}
+
+// Claim inserts the keys that nobody has and says who has the others. The
+// insert waits for a concurrent claim of the same key. A key that is gone again
+// when we look who has it (swept, or freed) is inserted anew.
+func (r Records) Claim(ctx context.Context, group string, claims []rollcall.KeyClaim) ([]rollcall.KeyAnswer, error) {
+	out := make([]rollcall.KeyAnswer, len(claims))
+	left := make([]int, len(claims))
+	for i := range claims {
+		left[i] = i
+	}
+	for len(left) > 0 {
+		var gone []int
+		err := chunks(r.D, left, func(part []int) error {
+			missing, err := r.claim(ctx, group, claims, part, out)
+			gone = append(gone, missing...)
+			return err
+		})
+		if err != nil {
+			return nil, r.DB.Wrap("claim keys", err)
+		}
+		left = gone
+	}
+	return out, nil
+}
+
+// claim does it for part, which are indexes of claims, and returns those that it
+// found neither free nor taken.
+func (r Records) claim(ctx context.Context, group string, claims []rollcall.KeyClaim, part []int, out []rollcall.KeyAnswer) (gone []int, err error) {
+	keys, owners := make([][]byte, len(part)), make([][]byte, len(part))
+	for i, at := range part {
+		keys[i], owners[i] = claims[at].Key[:], claims[at].Owner[:]
+	}
+	fresh, all, err := r.insertKeys(ctx, group, keys, owners)
+	if err != nil {
+		return nil, err
+	}
+	var lost [][]byte
+	for i, at := range part {
+		if all || fresh[string(keys[i])] {
+			out[at] = rollcall.KeyAnswer{Fresh: true}
+		} else {
+			lost = append(lost, keys[i])
+		}
+	}
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	owned, err := r.owners(ctx, group, lost)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range part {
+		if all || fresh[string(keys[i])] {
+			continue
+		}
+		answer, found := owned[string(keys[i])]
+		if !found {
+			gone = append(gone, at)
+		}
+		out[at] = answer
+	}
+	return gone, nil
+}
+
+// insertKeys returns which keys it inserted. Where there is no RETURNING that
+// leaves out the others, each call has a mark of its own and reads it back; the
+// count of rows says only that it need not, when all were inserted.
+func (r Records) insertKeys(ctx context.Context, group string, keys, owners [][]byte) (fresh map[string]bool, all bool, err error) {
+	fields := []field{value("grp", "text", group), expr("at", "{nanos}"), list("dedup_key", "bytea", keys), list("owner", "bytea", owners)}
+	fresh = make(map[string]bool)
+	found := func(row Row) error {
+		var key []byte
+		err := row.Scan(&key)
+		fresh[string(key)] = true
+		return err
+	}
+	if r.D.Arrays {
+		query, args := r.D.insert("inbox", len(keys), "ON CONFLICT DO NOTHING RETURNING dedup_key", fields...)
+		err = r.Q.Query(ctx, query, args, found)
+		return fresh, len(fresh) == len(keys), err
+	}
+	mark := make([]byte, 8)
+	_, _ = rand.Read(mark) // never fails
+	query, list := r.D.insert("inbox", len(keys), r.D.nothing(), append(fields, value("mark", "bytea", mark))...)
+	n, err := r.Q.Exec(ctx, query, list...)
+	if err != nil || n == int64(len(keys)) {
+		return fresh, true, err
+	}
+	which, some := in(r.D, "dedup_key", keys)
+	err = r.Q.Query(ctx, "SELECT dedup_key FROM rollcall.inbox WHERE grp = ? AND mark = ? AND "+which, append(args(group, mark), some...), found)
+	return fresh, false, err
+}
+
+// owners reads who has keys, and whether an aside row that is dead or parked
+// holds them.
+func (r Records) owners(ctx context.Context, group string, keys [][]byte) (map[string]rollcall.KeyAnswer, error) {
+	out := make(map[string]rollcall.KeyAnswer, len(keys))
+	which, list := in(r.D, "k.dedup_key", keys)
+	err := r.Q.Query(ctx, `SELECT k.dedup_key, k.owner, EXISTS (SELECT 1 FROM rollcall.asides a WHERE a.grp = k.grp AND a.dedup_key = k.dedup_key
+			AND a.owns_key = true AND a.state IN ('dead', 'parked'))
+		FROM rollcall.inbox k WHERE k.grp = ? AND `+which, append(args(group), list...), func(row Row) error {
+		var key, owner []byte
+		var held bool
+		if err := row.Scan(&key, &owner, &held); err != nil {
+			return err
+		}
+		if len(owner) != len(rollcall.Identity{}) {
+			return fmt.Errorf("%w: the inbox row of key %x has an owner of %d bytes", rollcall.ErrDamaged, key, len(owner))
+		}
+		out[string(key)] = rollcall.KeyAnswer{Owner: rollcall.Identity(owner), Held: held}
+		return nil
+	})
+	return out, err
+}
+
+// Free deletes keys.
+func (r Records) Free(ctx context.Context, group string, keys []rollcall.DedupKey) error {
+	err := chunks(r.D, keys, func(part []rollcall.DedupKey) error {
+		raw := make([][]byte, len(part))
+		for i := range part {
+			raw[i] = part[i][:]
+		}
+		which, list := in(r.D, "dedup_key", raw)
+		return r.Q.Later(ctx, "DELETE FROM rollcall.inbox WHERE grp = ? AND "+which, append(args(group), list...)...)
+	})
+	return r.DB.Wrap("free keys", err)
+}
+
+// Lock locks the rolls in the order given and reads them. Rows that are missing
+// are created, and then all are locked again: the sweeper may have been faster.
+func (r Records) Lock(ctx context.Context, group string, scopes []rollcall.Scope) ([]rollcall.RollRow, error) {
+	if len(scopes) == 0 {
+		return nil, nil
+	}
+	for {
+		out, missing, err := readRolls(ctx, r.Q, r.D, group, scopes, " ORDER BY scope FOR UPDATE")
+		if err != nil {
+			return nil, r.DB.Wrap("lock rolls", err)
+		}
+		if len(missing) == 0 {
+			return out, nil
+		}
+		if err := r.create(ctx, group, missing); err != nil {
+			return nil, r.DB.Wrap("create rolls", err)
+		}
+	}
+}
+
+func (r Records) create(ctx context.Context, group string, scopes [][]byte) error {
+	sums := make([]int64, len(scopes))
+	for i, s := range scopes {
+		sums[i] = rows.RollSum(group, s, nil)
+	}
+	query, list := r.D.insert("rolls", len(scopes), r.D.nothing(), value("grp", "text", group), expr("at", "{nanos}"),
+		list("scope", "bytea", scopes), list("crc", "bigint", sums))
+	_, err := r.Q.Exec(ctx, query, list...)
+	return err
+}
+
+// Write replaces the data of rolls and their age.
+func (r Records) Write(ctx context.Context, group string, rolls []rollcall.RollRow) error {
+	if len(rolls) == 0 {
+		return nil
+	}
+	scopes, data, sums := make([][]byte, len(rolls)), make([][]byte, len(rolls)), make([]int64, len(rolls))
+	for i, row := range rolls {
+		scopes[i], data[i] = row.Scope.Bytes(), row.Data
+		sums[i] = rows.RollSum(group, scopes[i], data[i])
+	}
+	query, list := r.D.insert("rolls", len(rolls), r.D.upsert("grp, scope", "data = new(data)", "at = new(at)", "crc = new(crc)"),
+		value("grp", "text", group), expr("at", "{nanos}"), list("scope", "bytea", scopes), list("data", "bytea", data), list("crc", "bigint", sums))
+	return r.DB.Wrap("write rolls", r.Q.Later(ctx, query, list...))
+}
+
+// Rolls reads rolls without locks, in the order asked.
+func (c *Core) Rolls(ctx context.Context, group string, scopes []rollcall.Scope) ([]rollcall.RollRow, error) {
+	q, err := c.DB.Read()
+	if err != nil {
+		return nil, err
+	}
+	out, _, err := readRolls(ctx, q, c.D, group, scopes, "")
+	return out, c.DB.Wrap("read rolls", err)
+}
+
+// readRolls reads rolls in the order asked, checks their sums (a damaged roll
+// would let messages pass as done that were not), and says which have no row.
+func readRolls(ctx context.Context, q Querier, d *Dialect, group string, scopes []rollcall.Scope, tail string) (out []rollcall.RollRow, missing [][]byte, err error) {
+	out = make([]rollcall.RollRow, len(scopes))
+	at := make(map[string][]int, len(scopes))
+	raw := make([][]byte, len(scopes))
+	for i, s := range scopes {
+		out[i].Scope, raw[i] = s, s.Bytes()
+		at[string(raw[i])] = append(at[string(raw[i])], i)
+	}
+	seen := make(map[string]bool, len(scopes))
+	err = chunks(d, raw, func(part [][]byte) error {
+		which, list := in(d, "scope", part)
+		query := "SELECT scope, data, crc FROM rollcall.rolls WHERE grp = ? AND " + which + tail
+		return q.Query(ctx, query, append(args(group), list...), func(row Row) error {
+			var scope, data []byte
+			var sum int64
+			if err := row.Scan(&scope, &data, &sum); err != nil {
+				return err
+			}
+			if sum != rows.RollSum(group, scope, data) {
+				return fmt.Errorf("%w: roll %x of group %q does not match its sum: restore the store from a backup; nothing was skipped",
+					rollcall.ErrDamaged, scope, group)
+			}
+			seen[string(scope)] = true
+			for _, i := range at[string(scope)] {
+				out[i].Data = bytes.Clone(data)
+			}
+			return nil
+		})
+	})
+	for _, s := range raw {
+		if !seen[string(s)] {
+			missing = append(missing, s)
+			seen[string(s)] = true
+		}
+	}
+	return out, missing, err
+}
+
+// Count adds to the counters of a destination.
+func (r Records) Count(ctx context.Context, group, destination string, slot int32, add rollcall.Counts) error {
+	names := []string{"applied", "repeated", "stale", "filtered", "discarded", "copies"}
+	numbers := []int64{add.Applied, add.Repeated, add.Stale, add.Filtered, add.Discarded, add.Copies}
+	sets := make([]string, len(names))
+	fields := []field{value("grp", "text", group), value("destination", "text", destination), list("slot", "int", []int32{slot})}
+	for i, n := range names {
+		sets[i] = fmt.Sprintf("%s = counts.%s + new(%s)", n, n, n)
+		fields = append(fields, value(n, "bigint", numbers[i]))
+	}
+	query, list := r.D.insert("counts", 1, r.D.upsert("grp, destination, slot", sets...), fields...)
+	return r.DB.Wrap("count", r.Q.Later(ctx, strings.TrimSpace(query), list...))
+}

@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	rollcall "github.com/rollcall-mq/rollcall"
+)
+
+// Codes of PostgreSQL, https://www.postgresql.org/docs/current/errcodes-appendix.html.
+const (
+	codeDeadlock       = "40P01"
+	codeCanceled       = "57014"
+	codeLockTimeout    = "55P03"
+	codeAborted        = "25P02"
+	codeUndefinedTable = "42P01"
+	codeDiskFull       = "53100"
+	codeReadOnly       = "25006"
+	codePassword       = "28P01"
+	codeAuthorization  = "28000"
+	codeNoDatabase     = "3D000"
+	codeIdleTimeout    = "25P03"
+	codePrivilege      = "42501"
+)
+
+func codeOf(err error) string {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return answer.Code
+	}
+	return ""
+}
+
+// Classify says whose fault an error is. Data (the message's): wrong values and
+// broken constraints (22, 23), what a function raised, the handler's own errors
+// and deadline, a statement that took longer than Config.Statement. Conflict:
+// deadlocks and serialization failures (40). Environment: connections, disk,
+// memory, a standby, missing rights, and a table, column or unique index that is
+// missing: that is a mistake of configuration or migration, and it must not use up
+// the messages.
+func (s *Store) Classify(err error) rollcall.Class {
+	code := codeOf(err)
+	var own *ownError
+	var wire net.Error
+	switch {
+	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused):
+		return rollcall.ClassData
+	case strings.HasPrefix(code, "40"):
+		return rollcall.ClassConflict
+	case code == codeCanceled || code == codeLockTimeout:
+		if errors.As(err, &own) {
+			return rollcall.ClassEnvironment
+		}
+		return rollcall.ClassData
+	case errors.Is(err, errAborted):
+		return rollcall.ClassData
+	case code != "":
+		return classOf(code)
+	case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &own):
+		return rollcall.ClassData
+	case errors.Is(err, context.Canceled), errors.As(err, &own), errors.As(err, &wire), gone(err),
+		errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged), errors.Is(err, rollcall.ErrInDoubt), errors.Is(err, rollcall.ErrConfig):
+		return rollcall.ClassEnvironment
+	}
+	return rollcall.ClassData
+}
+
+// gone reports whether the connection ended.
+func gone(err error) bool {
+	for _, text := range []string{"unexpected EOF", "conn closed", "closed pool", "connection reset", "broken pipe", "the connection is gone"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+func classOf(code string) rollcall.Class {
+	switch code {
+	case codeUndefinedTable, "42703", "42P10", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
+		return rollcall.ClassEnvironment
+	}
+	switch code[:2] {
+	case "08", "25", "28", "3D", "53", "54", "55", "57", "58", "F0", "XX":
+		return rollcall.ClassEnvironment
+	}
+	return rollcall.ClassData
+}
+
+// hint is the next step for what goes wrong most often.
+func hint(err error) string {
+	switch codeOf(err) {
+	case codeDiskFull:
+		return "the server's disk is full, nothing was committed; make room, work goes on by itself: "
+	case codeReadOnly:
+		return "the server is read-only (a standby?), nothing was committed; connect to the primary (target_session_attrs=read-write in the url): "
+	case codePassword, codeAuthorization:
+		return "the server refuses user or password; check the url and pg_hba.conf: "
+	case codeNoDatabase:
+		return "create the database, or name one that is there in the url: "
+	case codePrivilege:
+		return "the role lacks a right; grant it (see store/postgres/roles.sql): "
+	case codeUndefinedTable:
+		return "a table is missing; run the migration with a role that may create tables (Config.NoMigrate is set?): "
+	case codeDeadlock:
+		return "a deadlock, nothing was committed, it is redone: "
+	case codeCanceled:
+		return "it took longer than statement_timeout or was cancelled, nothing was committed: "
+	case codeIdleTimeout:
+		return "the transaction waited for its client for longer than Config.Idle, nothing was committed: "
+	case "08P01":
+		if strings.Contains(err.Error(), "unsupported startup parameter") {
+			return "this is a pooler that refuses session settings; connect to the server itself, or to a pool in session mode: "
+		}
+	}
+	return ""
+}

@@ -1,0 +1,281 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
+)
+
+// Tx is one transaction of the store. One goroutine at a time uses it.
+//
+// Statements whose answer nobody needs wait in queue and travel with the next
+// one, BEGIN and the records before COMMIT among them: over a network each turn
+// costs more than what it asks for.
+type Tx struct {
+	s     *Store
+	conn  *pgxpool.Conn
+	queue []statement
+	begun bool  // BEGIN was sent
+	lost  error // why the transaction is gone although the store did not end it
+	done  bool
+
+	saves []int // numbers of the savepoints that can still be undone
+	next  int
+}
+
+type statement struct {
+	text string
+	args []any
+}
+
+// Begin takes a connection. BEGIN travels with the first statement. ctx bounds
+// the beginning only.
+func (s *Store) Begin(ctx context.Context) (rollcall.Tx[pgx.Tx], error) {
+	t, err := s.begin(ctx)
+	if err != nil {
+		return nil, database{s}.Wrap("begin", err)
+	}
+	return t, nil
+}
+
+func (s *Store) begin(ctx context.Context) (*Tx, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Said in full: the defaults of a role or a database do not count.
+	return &Tx{s: s, conn: conn, queue: []statement{{text: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"}}}, nil
+}
+
+// User is the transaction for the handler.
+func (t *Tx) User() pgx.Tx { return &userTx{t: t} }
+
+// Records are keys, rolls and counters.
+func (t *Tx) Records() rollcall.TxRecords { return sqlstore.Records{Core: t.s.Core, Q: t} }
+
+// Asides are the rows set aside.
+func (t *Tx) Asides() rollcall.TxAsides {
+	return sqlstore.TxAsides{Records: sqlstore.Records{Core: t.s.Core, Q: t}}
+}
+
+// Fence share-locks the token's row and compares.
+func (t *Tx) Fence(ctx context.Context, hold rollcall.Hold) error {
+	return t.s.DB.Wrap("check the token", sqlstore.Fence(ctx, t, hold))
+}
+
+// Later implements sqlstore.Querier.
+func (t *Tx) Later(_ context.Context, query string, args ...any) error {
+	if err := t.Usable(); err != nil {
+		return err
+	}
+	t.queue = append(t.queue, statement{t.s.D.SQL(query), args})
+	return nil
+}
+
+// Exec implements sqlstore.Querier.
+func (t *Tx) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = t.send(ctx, &statement{t.s.D.SQL(query), args}, func(r pgx.BatchResults) error {
+		tag, err := r.Exec()
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+// Query implements sqlstore.Querier.
+func (t *Tx) Query(ctx context.Context, query string, args []any, each func(sqlstore.Row) error) error {
+	return t.send(ctx, &statement{t.s.D.SQL(query), args}, func(r pgx.BatchResults) error {
+		rows, err := r.Query()
+		return scan(rows, err, each)
+	})
+}
+
+// flush sends what waits.
+func (t *Tx) flush(ctx context.Context) error {
+	if len(t.queue) == 0 {
+		return t.Usable()
+	}
+	return t.send(ctx, nil, nil)
+}
+
+// send sends what waits and last, in one turn, and reads the answer of last.
+func (t *Tx) send(ctx context.Context, last *statement, read func(pgx.BatchResults) error) error {
+	if err := t.Usable(); err != nil {
+		return err
+	}
+	var b pgx.Batch
+	queued := t.queue
+	for _, q := range queued {
+		b.Queue(q.text, q.args...)
+	}
+	if last != nil {
+		b.Queue(last.text, last.args...)
+	}
+	t.queue = nil
+	results := t.conn.SendBatch(ctx, &b)
+	t.begun = true
+	err := func() error {
+		for range queued {
+			if _, err := results.Exec(); err != nil {
+				return err
+			}
+		}
+		if read != nil {
+			return read(results)
+		}
+		return nil
+	}()
+	if closing := results.Close(); err == nil {
+		err = closing
+	}
+	t.note(err)
+	return err
+}
+
+// note keeps what an error says of the connection.
+func (t *Tx) note(err error) {
+	switch status := t.conn.Conn().PgConn().TxStatus(); {
+	case t.lost != nil:
+	case t.conn.Conn().IsClosed():
+		t.lost = fmt.Errorf("postgres store %s: the connection is gone, nothing of the transaction was committed, redo it: %w",
+			t.s.name, errors.Join(err, net(err)))
+	case t.begun && status == 'I':
+		t.lost = fmt.Errorf("postgres store %s: the transaction has ended by itself; %w", t.s.name, errors.Join(errUserEnded, err))
+	}
+}
+
+// net gives a reason where the connection has none.
+func net(err error) error {
+	if err == nil {
+		return errors.New("closed")
+	}
+	return nil
+}
+
+// errAborted is a transaction in which nothing works until it is undone.
+var errAborted = errors.New("postgres store: a statement failed and its error was ignored: nothing works in this transaction any more (25P02)")
+
+// Usable is nil, or what ended the transaction.
+func (t *Tx) Usable() error {
+	switch {
+	case t.done:
+		return fmt.Errorf("postgres store %s: %w", t.s.name, pgx.ErrTxClosed)
+	case t.lost != nil:
+		return t.lost
+	case t.begun && t.conn.Conn().PgConn().TxStatus() == 'E':
+		return errAborted
+	}
+	return nil
+}
+
+// Savepoint marks the present; it travels with the next statement. Undoing also
+// revives a transaction in which a statement failed.
+func (t *Tx) Savepoint(ctx context.Context) (func(context.Context) error, error) {
+	t.next++
+	n := t.next
+	if err := t.Later(ctx, saveText("SAVEPOINT ", n)); err != nil {
+		return nil, t.s.DB.Wrap("savepoint", err)
+	}
+	t.saves = append(t.saves, n)
+	return func(ctx context.Context) error { return t.s.DB.Wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
+}
+
+func saveText(verb string, n int) string { return fmt.Sprintf("%srollcall_%d", verb, n) }
+
+func (t *Tx) undo(ctx context.Context, n int) error {
+	at := -1
+	for i, have := range t.saves {
+		if have == n {
+			at = i
+		}
+	}
+	if at < 0 {
+		return fmt.Errorf("savepoint %d was undone before, or one taken before it was; nothing was changed", n)
+	}
+	// A handler's deadline must not keep its work from being undone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.s.config.Statement)
+	defer cancel()
+	if err := t.Usable(); errors.Is(err, errAborted) {
+		if _, err := t.conn.Exec(ctx, saveText("ROLLBACK TO SAVEPOINT ", n)); err != nil {
+			t.note(err)
+			return err
+		}
+	} else if _, err := t.Exec(ctx, saveText("ROLLBACK TO SAVEPOINT ", n)); err != nil {
+		return err
+	}
+	t.saves = t.saves[:at]
+	return t.Later(ctx, saveText("RELEASE SAVEPOINT ", n))
+}
+
+// Commit sends what waits and COMMIT, in one turn. rollcall.ErrInDoubt when
+// there is no answer: it may have happened. With any other error it has not.
+func (t *Tx) Commit(ctx context.Context) error {
+	if t.done {
+		return fmt.Errorf("postgres store %s: commit: the transaction has ended already: %w", t.s.name, pgx.ErrTxClosed)
+	}
+	if err := errors.Join(ctx.Err(), t.Usable()); err != nil {
+		_ = t.Rollback()
+		return fmt.Errorf("postgres store %s: commit: not sent, rolled back: %w", t.s.name, err)
+	}
+	defer t.finish()
+	var tag pgconn.CommandTag
+	err := t.send(ctx, &statement{text: "COMMIT"}, func(r pgx.BatchResults) (err error) {
+		tag, err = r.Exec()
+		return err
+	})
+	switch {
+	case err == nil && tag.String() == "COMMIT":
+		return nil
+	case err == nil:
+		return fmt.Errorf("postgres store %s: commit: the server answered %s: nothing was committed, redo it", t.s.name, tag)
+	case undone(err):
+		return t.s.DB.Wrap("commit (rolled back)", err)
+	}
+	return fmt.Errorf("%w: postgres store %s: commit: %w; the batch is redone and finds out", rollcall.ErrInDoubt, t.s.name, err)
+}
+
+// undone reports whether a COMMIT that failed with err surely did not happen: it
+// was not sent, or the server answered with an error and goes on. After a FATAL
+// one the session ends, before or after the commit.
+func undone(err error) bool {
+	if pgconn.SafeToRetry(err) {
+		return true
+	}
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR"
+}
+
+// Rollback undoes everything. After Commit or Rollback it does nothing.
+func (t *Tx) Rollback() error {
+	if t.done {
+		return nil
+	}
+	defer t.finish()
+	if !t.begun || t.conn.Conn().IsClosed() || t.conn.Conn().PgConn().TxStatus() == 'I' {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		_ = t.conn.Conn().Close(ctx) // the server rolls back when the connection ends
+		return t.s.DB.Wrap("roll back", err)
+	}
+	return nil
+}
+
+// finish gives the connection back; the pool closes one that is not idle.
+func (t *Tx) finish() {
+	t.done = true
+	t.conn.Release()
+}

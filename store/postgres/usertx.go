@@ -1,0 +1,156 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
+)
+
+// errUserEnded: the handler ended a transaction that is not its own to end.
+var errUserEnded = errors.New("postgres store: the transaction belongs to rollcall, a handler must not begin, commit or roll back: " +
+	"return nil to have it committed, an error to have it undone")
+
+// errRefused: a method of pgx.Tx that would go past the store.
+var errRefused = errors.New("postgres store: Conn and LargeObjects of a handler's transaction are refused: " +
+	"what runs on the bare connection is not seen by rollcall; use the other methods of pgx.Tx")
+
+// userTx is the transaction as a handler sees it.
+type userTx struct {
+	t     *Tx
+	save  string // name of the savepoint that it stands for; empty: the whole
+	ended bool
+}
+
+// ready checks the text and sends what waits.
+func (u *userTx) ready(ctx context.Context, texts ...string) error {
+	if u.ended {
+		return pgx.ErrTxClosed
+	}
+	for _, text := range texts {
+		if word := sqltext.Ends(text, sqltext.PostgreSQL); word != "" {
+			return fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
+		}
+	}
+	return u.t.flush(ctx)
+}
+
+// Exec implements pgx.Tx.
+func (u *userTx) Exec(ctx context.Context, text string, args ...any) (pgconn.CommandTag, error) {
+	if err := u.ready(ctx, text); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	tag, err := u.t.conn.Exec(ctx, text, args...)
+	u.t.note(err)
+	return tag, err
+}
+
+// Query implements pgx.Tx.
+func (u *userTx) Query(ctx context.Context, text string, args ...any) (pgx.Rows, error) {
+	if err := u.ready(ctx, text); err != nil {
+		return nil, err
+	}
+	return u.t.conn.Query(ctx, text, args...)
+}
+
+// QueryRow implements pgx.Tx.
+func (u *userTx) QueryRow(ctx context.Context, text string, args ...any) pgx.Row {
+	if err := u.ready(ctx, text); err != nil {
+		return errRow{err}
+	}
+	return u.t.conn.QueryRow(ctx, text, args...)
+}
+
+// SendBatch implements pgx.Tx.
+func (u *userTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	texts := make([]string, len(b.QueuedQueries))
+	for i, q := range b.QueuedQueries {
+		texts[i] = q.SQL
+	}
+	if err := u.ready(ctx, texts...); err != nil {
+		return errBatch{err}
+	}
+	return u.t.conn.SendBatch(ctx, b)
+}
+
+// CopyFrom implements pgx.Tx.
+func (u *userTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, from pgx.CopyFromSource) (int64, error) {
+	if err := u.ready(ctx); err != nil {
+		return 0, err
+	}
+	n, err := u.t.conn.CopyFrom(ctx, table, columns, from)
+	u.t.note(err)
+	return n, err
+}
+
+// Prepare implements pgx.Tx.
+func (u *userTx) Prepare(ctx context.Context, name, text string) (*pgconn.StatementDescription, error) {
+	if err := u.ready(ctx, text); err != nil {
+		return nil, err
+	}
+	return u.t.conn.Conn().Prepare(ctx, name, text)
+}
+
+// Begin is a savepoint, as it is in pgx.
+func (u *userTx) Begin(ctx context.Context) (pgx.Tx, error) {
+	u.t.next++
+	name := saveText("user_", u.t.next)
+	if _, err := u.Exec(ctx, "SAVEPOINT "+name); err != nil {
+		return nil, err
+	}
+	return &userTx{t: u.t, save: name}, nil
+}
+
+// Commit releases the savepoint; the whole transaction is not the handler's to
+// commit.
+func (u *userTx) Commit(ctx context.Context) error {
+	if u.save == "" {
+		return errUserEnded
+	}
+	_, err := u.Exec(ctx, "RELEASE SAVEPOINT "+u.save)
+	u.ended = u.ended || err == nil
+	return err
+}
+
+// Rollback undoes to the savepoint. Of the whole transaction it is refused, but
+// for one that has ended: so `defer tx.Rollback(ctx)` is no error there.
+func (u *userTx) Rollback(ctx context.Context) error {
+	if u.save == "" {
+		return errUserEnded
+	}
+	if u.ended {
+		return pgx.ErrTxClosed
+	}
+	u.ended = true
+	if u.t.done || u.t.lost != nil {
+		return u.t.Usable()
+	}
+	for _, verb := range []string{"ROLLBACK TO SAVEPOINT ", "RELEASE SAVEPOINT "} {
+		if _, err := u.t.conn.Exec(ctx, verb+u.save); err != nil { // not by Exec: nothing else works after an error
+			u.t.note(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// LargeObjects is refused.
+func (u *userTx) LargeObjects() pgx.LargeObjects { panic(errRefused) }
+
+// Conn is refused.
+func (u *userTx) Conn() *pgx.Conn { panic(errRefused) }
+
+type errRow struct{ err error }
+
+func (r errRow) Scan(...any) error { return r.err }
+
+type errBatch struct{ err error }
+
+func (b errBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
+func (b errBatch) Query() (pgx.Rows, error)         { return nil, b.err }
+func (b errBatch) QueryRow() pgx.Row                { return errRow{b.err} }
+func (b errBatch) Close() error                     { return b.err }
