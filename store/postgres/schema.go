@@ -84,7 +84,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		return s.Core.Migrate(ctx, direct{tx, s.D}, migrations)
 	})
-	return s.DB.Wrap("create the tables", err)
+	return s.Database.Wrap("create the tables", err)
 }
 
 // oldest is the oldest version of the server that has what we need.
@@ -99,7 +99,7 @@ func (s *Store) inspect(ctx context.Context) error {
 		current_setting('full_page_writes'), current_setting('synchronous_commit'), pg_is_in_recovery()`).
 		Scan(&s.version, &number, &fsync, &pages, &sync, &standby)
 	if err != nil {
-		return s.DB.Wrap("open", err)
+		return s.Database.Wrap("open", err)
 	}
 	refuse := func(what, next string) error {
 		return fmt.Errorf("%w: postgres store %s: %s; %s; nothing was changed", rollcall.ErrConfig, s.name, what, next)

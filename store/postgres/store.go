@@ -101,7 +101,7 @@ func Open(ctx context.Context, url string, config Config) (*Store, error) {
 	}
 	prepare(pc, config)
 	s := &Store{config: config, name: fmt.Sprintf("%s:%d/%s", pc.ConnConfig.Host, pc.ConnConfig.Port, pc.ConnConfig.Database)}
-	s.Core = &sqlstore.Core{DB: database{s}, D: newDialect(config.Schema)}
+	s.Core = &sqlstore.Core{Database: database{s}, D: newDialect(config.Schema)}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return nil, fmt.Errorf("postgres store %s: open: %w", s.name, err)
 	}

@@ -71,7 +71,7 @@ func (t *Tx) Asides() rollcall.TxAsides {
 
 // Fence share-locks the token's row and compares.
 func (t *Tx) Fence(ctx context.Context, hold rollcall.Hold) error {
-	return t.s.DB.Wrap("check the token", sqlstore.Fence(ctx, t, hold))
+	return t.s.Database.Wrap("check the token", sqlstore.Fence(ctx, t, hold))
 }
 
 // Later implements sqlstore.Querier.
@@ -149,14 +149,14 @@ func (t *Tx) note(err error) {
 	case t.lost != nil:
 	case t.conn.Conn().IsClosed():
 		t.lost = fmt.Errorf("postgres store %s: the connection is gone, nothing of the transaction was committed, redo it: %w",
-			t.s.name, errors.Join(err, net(err)))
+			t.s.name, errors.Join(err, reason(err)))
 	case t.begun && status == 'I':
 		t.lost = fmt.Errorf("postgres store %s: the transaction has ended by itself; %w", t.s.name, errors.Join(errUserEnded, err))
 	}
 }
 
-// net gives a reason where the connection has none.
-func net(err error) error {
+// reason gives one where the connection has none.
+func reason(err error) error {
 	if err == nil {
 		return errors.New("closed")
 	}
@@ -185,10 +185,10 @@ func (t *Tx) Savepoint(ctx context.Context) (func(context.Context) error, error)
 	t.next++
 	n := t.next
 	if err := t.Later(ctx, saveText("SAVEPOINT ", n)); err != nil {
-		return nil, t.s.DB.Wrap("savepoint", err)
+		return nil, t.s.Database.Wrap("savepoint", err)
 	}
 	t.saves = append(t.saves, n)
-	return func(ctx context.Context) error { return t.s.DB.Wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
+	return func(ctx context.Context) error { return t.s.Database.Wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
 }
 
 func saveText(verb string, n int) string { return fmt.Sprintf("%srollcall_%d", verb, n) }
@@ -240,7 +240,7 @@ func (t *Tx) Commit(ctx context.Context) error {
 	case err == nil:
 		return fmt.Errorf("postgres store %s: commit: the server answered %s: nothing was committed, redo it", t.s.name, tag)
 	case undone(err):
-		return t.s.DB.Wrap("commit (rolled back)", err)
+		return t.s.Database.Wrap("commit (rolled back)", err)
 	}
 	return fmt.Errorf("%w: postgres store %s: commit: %w; the batch is redone and finds out", rollcall.ErrInDoubt, t.s.name, err)
 }
@@ -269,7 +269,7 @@ func (t *Tx) Rollback() error {
 	defer cancel()
 	if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
 		_ = t.conn.Conn().Close(ctx) // the server rolls back when the connection ends
-		return t.s.DB.Wrap("roll back", err)
+		return t.s.Database.Wrap("roll back", err)
 	}
 	return nil
 }

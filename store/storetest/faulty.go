@@ -14,6 +14,7 @@ import (
 // faultyStore is a process's connection whose wire the case can cut.
 type faultyStore[X any] struct {
 	rollcall.Store[X]
+	cutWire   func(rollcall.Store[X]) // nil: transactions are rolled back instead
 	worker    atomic.Pointer[string] // name of the worker, learnt from its Acquire
 	suspended atomic.Bool            // no sign of life is written
 
@@ -33,8 +34,8 @@ const (
 
 var errCut = errors.New("storetest: the connection was cut")
 
-func newFaultyStore[X any](s rollcall.Store[X]) *faultyStore[X] {
-	return &faultyStore[X]{Store: s, open: make(map[*faultyTx[X]]bool)}
+func newFaultyStore[X any](s rollcall.Store[X], cutWire func(rollcall.Store[X])) *faultyStore[X] {
+	return &faultyStore[X]{Store: s, cutWire: cutWire, open: make(map[*faultyTx[X]]bool)}
 }
 
 // Kill rolls back what is open, as the server does when a client dies, and
@@ -45,6 +46,9 @@ func (s *faultyStore[X]) Kill() {
 	open := s.open
 	s.open = make(map[*faultyTx[X]]bool)
 	s.mu.Unlock()
+	if s.cutWire != nil {
+		s.cutWire(s.Store)
+	}
 	for tx := range open {
 		tx.cut()
 	}
@@ -139,11 +143,16 @@ func (s *faultyStore[X]) Begin(ctx context.Context) (rollcall.Tx[X], error) {
 type faultyTx[X any] struct {
 	rollcall.Tx[X]
 	store *faultyStore[X]
+	wired atomic.Bool // its connection was cut
 	mu    sync.Mutex
 	gone  bool
 }
 
 func (t *faultyTx[X]) cut() {
+	if t.store.cutWire != nil { // a transaction is for one goroutine: its own rolls it back
+		t.wired.Store(true)
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.gone {
@@ -164,6 +173,11 @@ func (t *faultyTx[X]) Commit(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.finish() {
+		return errCut
+	}
+	if t.wired.Load() {
+		t.gone = true
+		_ = t.Tx.Rollback()
 		return errCut
 	}
 	t.store.mu.Lock()

@@ -36,6 +36,9 @@ type Storage[X any] struct {
 	// moment; nil where the server has no such deadline, which is then part of
 	// its documentation.
 	ShortDeadline func()
+	// Kill cuts the connections of a store that Open returned, as the death of
+	// its process does; nil: its open transactions are rolled back instead.
+	Kill func(s rollcall.Store[X])
 	// Results is the store's Results of a transaction; nil: it is not tested.
 	Results func(s rollcall.Store[X], tx X) rollcall.Results
 }

@@ -135,7 +135,7 @@ func relayUntil[X any](w *world[X], step string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	store := newFaultyStore(w.storage.Open(w.t))
+	store := newFaultyStore(w.storage.Open(w.t), w.storage.Kill)
 	bitten := step == ""
 	relay := rollcall.NewRelay[X](store, w.broker.Sender(), rollcall.RelayConfig{Batch: 10})
 	err := relay.Drain(hookStep(ctx, step, func() {

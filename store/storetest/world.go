@@ -37,6 +37,9 @@ type world[X any] struct {
 	broker  *memory.Broker
 	life    rollcall.Life
 
+	looking sync.Once // opens look
+	look    rollcall.Store[X]
+
 	mu      sync.Mutex
 	events  []rollcall.Event
 	workers []*worker[X]
@@ -64,6 +67,12 @@ func (w *world[X]) Observe(e rollcall.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, e)
+}
+
+// reader is a store for looking on.
+func (w *world[X]) reader() rollcall.Store[X] {
+	w.looking.Do(func() { w.look = w.storage.Open(w.t) })
+	return w.look
 }
 
 // count is how many events satisfy a condition.
@@ -134,7 +143,7 @@ type options[X any] struct {
 
 func (w *world[X]) start(o options[X]) *worker[X] {
 	w.t.Helper()
-	wk := &worker[X]{world: w, store: newFaultyStore(w.storage.Open(w.t)), done: make(chan struct{})}
+	wk := &worker[X]{world: w, store: newFaultyStore(w.storage.Open(w.t), w.storage.Kill), done: make(chan struct{})}
 	if o.store != nil {
 		o.store(wk.store)
 	}
@@ -253,7 +262,7 @@ func (w *world[X]) waitLines(n int) []string {
 // no positions) and no row waits.
 func (w *world[X]) waitIdle() {
 	w.t.Helper()
-	store := w.storage.Open(w.t)
+	store := w.reader()
 	wait(w.t, "the backlog to be finished", func() bool {
 		rows, err := store.Asides().List(context.Background(), group, rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideWaiting}})
 		if err != nil || len(rows) > 0 {
@@ -316,7 +325,7 @@ func (w *world[X]) asides(states ...rollcall.AsideState) []rollcall.Aside {
 		states = []rollcall.AsideState{rollcall.AsideWaiting, rollcall.AsideDead, rollcall.AsideParked, rollcall.AsideAttempt,
 			rollcall.AsideDone, rollcall.AsideDiscarded}
 	}
-	rows, err := w.storage.Open(w.t).Asides().List(context.Background(), group, rollcall.AsideFilter{States: states, Max: 1000})
+	rows, err := w.reader().Asides().List(context.Background(), group, rollcall.AsideFilter{States: states, Max: 1000})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -326,7 +335,7 @@ func (w *world[X]) asides(states ...rollcall.AsideState) []rollcall.Aside {
 // tally is the books of the destination.
 func (w *world[X]) tally() rollcall.Tally {
 	w.t.Helper()
-	all, err := w.storage.Open(w.t).Upkeep().Tally(context.Background(), group)
+	all, err := w.reader().Upkeep().Tally(context.Background(), group)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -345,7 +354,7 @@ func (w *world[X]) floor() uint64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	rows, err := w.storage.Open(w.t).Rolls(context.Background(), group,
+	rows, err := w.reader().Rolls(context.Background(), group,
 		[]rollcall.Scope{rollcall.PartitionScope(extents[0].Partition, extents[0].Incarnation)})
 	if err != nil {
 		w.t.Fatal(err)

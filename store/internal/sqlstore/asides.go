@@ -38,7 +38,7 @@ type Asides struct{ *Core }
 // waits in order, due or not; rows of the empty Key have no order; an early one
 // neither waits for others nor holds them back.
 func (a Asides) Due(ctx context.Context, group string, now time.Time, max int) ([]rollcall.Aside, error) {
-	q, err := a.DB.Read()
+	q, err := a.Database.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (a Asides) Due(ctx context.Context, group string, now time.Time, max int) (
 		AND (a.early = true OR a.order_key = '' OR a.id = (SELECT MIN(b.id) FROM rollcall.asides b
 			WHERE b.grp = a.grp AND b.order_key = a.order_key AND b.state = 'waiting' AND b.early = false))
 		ORDER BY a.id LIMIT ?`, group, at, at, most(max))
-	return due, a.DB.Wrap("read the rows due", err)
+	return due, a.Database.Wrap("read the rows due", err)
 }
 
 func most(n int) int {
@@ -59,7 +59,7 @@ func most(n int) int {
 
 // List returns rows by id, from filter.After on.
 func (a Asides) List(ctx context.Context, group string, f rollcall.AsideFilter) ([]rollcall.Aside, error) {
-	q, err := a.DB.Read()
+	q, err := a.Database.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (a Asides) List(ctx context.Context, group string, f rollcall.AsideFilter) 
 		and("a.order_key = ?", args([]byte(f.Key)))
 	}
 	out, err := readAsides(ctx, q, where+" ORDER BY a.id LIMIT ?", append(list, most(f.Max))...)
-	return out, a.DB.Wrap("list the rows set aside", err)
+	return out, a.Database.Wrap("list the rows set aside", err)
 }
 
 // TxAsides changes the rows set aside, in a transaction.
@@ -109,7 +109,7 @@ func (t TxAsides) Queues(ctx context.Context, group string, keys []string) (map[
 		})
 	})
 	if err != nil {
-		return nil, t.DB.Wrap("read which keys wait", err)
+		return nil, t.Database.Wrap("read which keys wait", err)
 	}
 	return out, nil
 }
@@ -141,7 +141,7 @@ func (t TxAsides) Put(ctx context.Context, group string, aside []rollcall.Aside)
 	for i := range aside {
 		n, err := t.put(ctx, group, rows.NewAside(group, &aside[i]))
 		if err != nil {
-			return 0, t.DB.Wrap("set messages aside", err)
+			return 0, t.Database.Wrap("set messages aside", err)
 		}
 		put += n
 	}
@@ -181,7 +181,7 @@ func (t TxAsides) Turn(ctx context.Context, group string, id int64, from []rollc
 		return err
 	})
 	if err != nil || !is {
-		return false, t.DB.Wrap("turn a row set aside", err)
+		return false, t.Database.Wrap("turn a row set aside", err)
 	}
 	list := []any{string(to.State), []byte(to.Cause), to.Attempts, to.Early, to.OwnsKey, rows.Nanos(to.Due), rows.Nanos(to.Updated),
 		rows.StateSum(to.State, to.Cause, to.Attempts, to.Early, to.OwnsKey)}
@@ -191,7 +191,7 @@ func (t TxAsides) Turn(ctx context.Context, group string, id int64, from []rollc
 		list = append(list, rows.NoContents())
 	}
 	_, err = t.Q.Exec(ctx, "UPDATE rollcall.asides SET "+set+" WHERE grp = ? AND id = ?", append(list, group, id)...)
-	return err == nil, t.DB.Wrap("turn a row set aside", err)
+	return err == nil, t.Database.Wrap("turn a row set aside", err)
 }
 
 // Wake makes the early rows of the Keys due at a time. They are locked in one
@@ -213,7 +213,7 @@ func (t TxAsides) Wake(ctx context.Context, group string, keys []string, due tim
 		which, list = in(t.D, "id", ids)
 		return t.Q.Later(ctx, "UPDATE rollcall.asides SET due = ? WHERE grp = ? AND "+which, append(args(rows.Nanos(due), group), list...)...)
 	})
-	return t.DB.Wrap("wake early rows", err)
+	return t.Database.Wrap("wake early rows", err)
 }
 
 // Known reads and locks the rows of these identities, in one order.
@@ -228,7 +228,7 @@ func (t TxAsides) Known(ctx context.Context, group string, ids []rollcall.Identi
 		return err
 	})
 	if err != nil {
-		return nil, t.DB.Wrap("look for rows set aside", err)
+		return nil, t.Database.Wrap("look for rows set aside", err)
 	}
 	return out, nil
 }
@@ -239,7 +239,7 @@ func (t TxAsides) DropAttempts(ctx context.Context, group string, ids []rollcall
 		which, list := in(t.D, "identity", part)
 		return t.Q.Later(ctx, "DELETE FROM rollcall.asides WHERE grp = ? AND state = 'attempt' AND "+which, append(args(group), list...)...)
 	})
-	return t.DB.Wrap("drop attempts", err)
+	return t.Database.Wrap("drop attempts", err)
 }
 
 var (

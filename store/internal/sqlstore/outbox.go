@@ -25,7 +25,7 @@ func (o Outbox) Enqueue(ctx context.Context, q Querier, messages []rollcall.Mess
 		_, err := q.Exec(ctx, query, list...)
 		return err
 	})
-	return o.DB.Wrap("enqueue", err)
+	return o.Database.Wrap("enqueue", err)
 }
 
 func (o Outbox) insert(messages []rollcall.Message) (string, []any) {
@@ -54,7 +54,7 @@ func (o Outbox) insert(messages []rollcall.Message) (string, []any) {
 // row whose transaction was slow comes with the next call, never "greater than
 // the last one seen".
 func (o Outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, error) {
-	q, err := o.DB.Read()
+	q, err := o.Database.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (o Outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, err
 		return err
 	})
 	if err != nil {
-		return nil, o.DB.Wrap("read the outbox", err)
+		return nil, o.Database.Wrap("read the outbox", err)
 	}
 	return out, nil
 }
@@ -81,7 +81,7 @@ func (o Outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, err
 // has another stamp already is an error and nothing is written: the message may
 // have been sent with it.
 func (o Outbox) Stamp(ctx context.Context, hold rollcall.Hold, rs []rollcall.OutboxRow) error {
-	return o.DB.Write(ctx, "stamp the outbox", func(q Querier) error {
+	return o.Database.Write(ctx, "stamp the outbox", func(q Querier) error {
 		if err := Fence(ctx, q, hold); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (o Outbox) unstamped(ctx context.Context, q Querier, rs []rollcall.OutboxRo
 // Remove deletes rows that are Stored, under the relay's token, and keeps those
 // with a Refusal. Rows that are gone already are no error.
 func (o Outbox) Remove(ctx context.Context, hold rollcall.Hold, rs []rollcall.OutboxRow) error {
-	return o.DB.Write(ctx, "clear the outbox", func(q Querier) error {
+	return o.Database.Write(ctx, "clear the outbox", func(q Querier) error {
 		if err := Fence(ctx, q, hold); err != nil {
 			return err
 		}

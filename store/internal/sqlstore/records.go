@@ -34,7 +34,7 @@ func (r Records) Claim(ctx context.Context, group string, claims []rollcall.KeyC
 			return err
 		})
 		if err != nil {
-			return nil, r.DB.Wrap("claim keys", err)
+			return nil, r.Database.Wrap("claim keys", err)
 		}
 		left = gone
 	}
@@ -141,7 +141,7 @@ func (r Records) Free(ctx context.Context, group string, keys []rollcall.DedupKe
 		which, list := in(r.D, "dedup_key", raw)
 		return r.Q.Later(ctx, "DELETE FROM rollcall.inbox WHERE grp = ? AND "+which, append(args(group), list...)...)
 	})
-	return r.DB.Wrap("free keys", err)
+	return r.Database.Wrap("free keys", err)
 }
 
 // Lock locks the rolls in the order given and reads them. Rows that are missing
@@ -153,13 +153,13 @@ func (r Records) Lock(ctx context.Context, group string, scopes []rollcall.Scope
 	for {
 		out, missing, err := readRolls(ctx, r.Q, r.D, group, scopes, " ORDER BY scope FOR UPDATE")
 		if err != nil {
-			return nil, r.DB.Wrap("lock rolls", err)
+			return nil, r.Database.Wrap("lock rolls", err)
 		}
 		if len(missing) == 0 {
 			return out, nil
 		}
 		if err := r.create(ctx, group, missing); err != nil {
-			return nil, r.DB.Wrap("create rolls", err)
+			return nil, r.Database.Wrap("create rolls", err)
 		}
 	}
 }
@@ -187,17 +187,17 @@ func (r Records) Write(ctx context.Context, group string, rolls []rollcall.RollR
 	}
 	query, list := r.D.insert("rolls", len(rolls), r.D.upsert("grp, scope", "data = new(data)", "at = new(at)", "crc = new(crc)"),
 		value("grp", "text", group), expr("at", "{nanos}"), list("scope", "bytea", scopes), list("data", "bytea", data), list("crc", "bigint", sums))
-	return r.DB.Wrap("write rolls", r.Q.Later(ctx, query, list...))
+	return r.Database.Wrap("write rolls", r.Q.Later(ctx, query, list...))
 }
 
 // Rolls reads rolls without locks, in the order asked.
 func (c *Core) Rolls(ctx context.Context, group string, scopes []rollcall.Scope) ([]rollcall.RollRow, error) {
-	q, err := c.DB.Read()
+	q, err := c.Database.Read()
 	if err != nil {
 		return nil, err
 	}
 	out, _, err := readRolls(ctx, q, c.D, group, scopes, "")
-	return out, c.DB.Wrap("read rolls", err)
+	return out, c.Database.Wrap("read rolls", err)
 }
 
 // readRolls reads rolls in the order asked, checks their sums (a damaged roll
@@ -251,5 +251,5 @@ func (r Records) Count(ctx context.Context, group, destination string, slot int3
 		fields = append(fields, value(n, "bigint", numbers[i]))
 	}
 	query, list := r.D.insert("counts", 1, r.D.upsert("grp, destination, slot", sets...), fields...)
-	return r.DB.Wrap("count", r.Q.Later(ctx, strings.TrimSpace(query), list...))
+	return r.Database.Wrap("count", r.Q.Later(ctx, strings.TrimSpace(query), list...))
 }

@@ -28,7 +28,7 @@ func (r *Results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 	for {
 		fresh, err := r.take(ctx, scope, key, content)
 		if err != nil || fresh {
-			return rollcall.Recorded{Fresh: fresh}, r.DB.Wrap("take a key", err)
+			return rollcall.Recorded{Fresh: fresh}, r.Database.Wrap("take a key", err)
 		}
 		found := false
 		err = r.Q.Query(ctx, "SELECT content, done, result, crc FROM rollcall.results WHERE grp = ? AND dedup_key = ?", args(scope, key[:]), func(q Row) error {
@@ -41,7 +41,7 @@ func (r *Results) Take(ctx context.Context, scope string, key rollcall.DedupKey,
 			return err
 		})
 		if err != nil || found { // else it was swept since: take it again
-			return out, r.DB.Wrap("take a key", err)
+			return out, r.Database.Wrap("take a key", err)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func (r *Results) take(ctx context.Context, scope string, key rollcall.DedupKey,
 // the transaction has ended since.
 func (r *Results) Keep(ctx context.Context, scope string, key rollcall.DedupKey, result []byte) error {
 	if r.taken == 0 {
-		return r.DB.Wrap("keep a result", errNotTaken)
+		return r.Database.Wrap("keep a result", errNotTaken)
 	}
 	row, found := rows.Result{Scope: scope, Key: key[:], Done: true, Result: result}, false
 	err := r.Q.Query(ctx, "SELECT content FROM rollcall.results WHERE grp = ? AND dedup_key = ? AND done = false", args(scope, row.Key),
@@ -84,11 +84,11 @@ func (r *Results) Keep(ctx context.Context, scope string, key rollcall.DedupKey,
 	if err == nil {
 		r.taken--
 	}
-	return r.DB.Wrap("keep a result", err)
+	return r.Database.Wrap("keep a result", err)
 }
 
 // Undo undoes to the savepoint, whatever ctx says.
-func (r *Results) Undo(ctx context.Context) error { return r.DB.Wrap("undo", r.undo(ctx)) }
+func (r *Results) Undo(ctx context.Context) error { return r.Database.Wrap("undo", r.undo(ctx)) }
 
 func (r *Results) undo(ctx context.Context) error {
 	if r.taken == 0 {

@@ -42,8 +42,8 @@ type DB interface {
 
 // Core is the roles of a store over a database.
 type Core struct {
-	DB DB
-	D  *Dialect
+	Database DB
+	D        *Dialect
 }
 
 // Dialect is how a database writes what is not the same everywhere.

@@ -19,7 +19,7 @@ const sweepChunk = 500
 // fence raises the tokens of holders that were silent and did not give theirs
 // back, once each. It waits for a transaction that holds the token.
 func (w sweep) fence(ctx context.Context, silent int64) (n int, err error) {
-	err = w.DB.Write(ctx, "sweep", func(q Querier) error {
+	err = w.Database.Write(ctx, "sweep", func(q Querier) error {
 		changed, err := q.Exec(ctx, `UPDATE rollcall.tokens SET token = token + 1, fenced = true
 			WHERE grp = ? AND released = false AND fenced = false AND EXISTS (SELECT 1 FROM rollcall.beats b WHERE b.grp = tokens.grp
 				AND b.worker = tokens.worker AND b.destination = tokens.destination AND b.number = tokens.number AND b.beat < ?)`, w.group, silent)
@@ -35,7 +35,7 @@ func (w sweep) page(ctx context.Context, table, column, condition string, condit
 	after := []byte{}
 	for {
 		var found [][]byte
-		err := w.DB.Write(ctx, "sweep", func(q Querier) error {
+		err := w.Database.Write(ctx, "sweep", func(q Querier) error {
 			found = nil
 			query := "SELECT " + column + " FROM rollcall." + table + " WHERE grp = ? AND " + column + " > ? AND " + condition +
 				" ORDER BY " + column + " LIMIT ? FOR UPDATE SKIP LOCKED"
@@ -99,7 +99,7 @@ func (w sweep) claims(ctx context.Context) (int, error) {
 func (w sweep) workers(ctx context.Context) (n int, err error) {
 	const which = ` FROM rollcall.tokens WHERE grp = ? AND worker <> '' AND EXISTS (SELECT 1 FROM rollcall.beats b
 		WHERE b.grp = tokens.grp AND b.worker = tokens.worker AND b.destination = tokens.destination AND b.number = tokens.number AND b.beat < ?)`
-	err = w.DB.Write(ctx, "sweep", func(q Querier) error {
+	err = w.Database.Write(ctx, "sweep", func(q Querier) error {
 		var highest int64
 		err := q.Query(ctx, "SELECT COALESCE(MAX(token), 0)"+which, args(w.group, w.old), func(r Row) error { return r.Scan(&highest) })
 		if err != nil || highest == 0 {

@@ -39,7 +39,7 @@ func (c *Core) Acquire(ctx context.Context, group string, holders []rollcall.Hol
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return compareHolders(holders[a], holders[b]) })
-	err := c.DB.Write(ctx, "acquire tokens", func(q Querier) error {
+	err := c.Database.Write(ctx, "acquire tokens", func(q Querier) error {
 		for _, i := range order {
 			var err error
 			if out[i], err = c.acquire(ctx, q, group, holders[i]); err != nil {
@@ -90,7 +90,7 @@ func (c *Core) beat(ctx context.Context, q Querier, group string, h rollcall.Hol
 // Release marks tokens as cleanly given back; an older one is ignored.
 func (c *Core) Release(ctx context.Context, holds []rollcall.Hold) error {
 	holds = slices.SortedFunc(slices.Values(holds), func(a, b rollcall.Hold) int { return compareHolders(a.Holder, b.Holder) })
-	return c.DB.Write(ctx, "release tokens", func(q Querier) error {
+	return c.Database.Write(ctx, "release tokens", func(q Querier) error {
 		for _, h := range holds {
 			err := q.Later(ctx, "UPDATE rollcall.tokens SET released = true"+whereHolder+" AND token = ?",
 				append(holderArgs(h.Group, h.Holder), int64(h.Token))...)

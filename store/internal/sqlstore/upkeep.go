@@ -15,7 +15,7 @@ type Upkeep struct{ *Core }
 // is no longer the current one it writes nothing.
 func (u Upkeep) Beat(ctx context.Context, holds []rollcall.Hold) error {
 	holds = slices.SortedFunc(slices.Values(holds), func(a, b rollcall.Hold) int { return compareHolders(a.Holder, b.Holder) })
-	return u.DB.Write(ctx, "write the sign of life", func(q Querier) error {
+	return u.Database.Write(ctx, "write the sign of life", func(q Querier) error {
 		for _, h := range holds {
 			key := holderArgs(h.Group, h.Holder)
 			err := q.Later(ctx, "UPDATE rollcall.beats SET beat = {nanos}"+whereHolder+
@@ -31,7 +31,7 @@ func (u Upkeep) Beat(ctx context.Context, holds []rollcall.Hold) error {
 
 // Tally sums the counters and the states of the rows set aside, by destination.
 func (u Upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, error) {
-	q, err := u.DB.Read()
+	q, err := u.Database.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (u Upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, erro
 		return err
 	})
 	if err != nil {
-		return nil, u.DB.Wrap("tally", err)
+		return nil, u.Database.Wrap("tally", err)
 	}
 	return out, nil
 }
@@ -63,9 +63,9 @@ func (u Upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, erro
 func (u Upkeep) Sweep(ctx context.Context, group string, window time.Duration) (rollcall.Swept, error) {
 	var swept rollcall.Swept
 	w := sweep{Core: u.Core, group: group}
-	q, err := u.DB.Read()
+	q, err := u.Database.Read()
 	if err == nil {
-		err = u.DB.Wrap("ask the server's clock", q.Query(ctx, "SELECT {nanos}", nil, func(r Row) error { return r.Scan(&w.now) }))
+		err = u.Database.Wrap("ask the server's clock", q.Query(ctx, "SELECT {nanos}", nil, func(r Row) error { return r.Scan(&w.now) }))
 	}
 	if err != nil {
 		return swept, err
@@ -87,7 +87,7 @@ func (u Upkeep) Sweep(ctx context.Context, group string, window time.Duration) (
 		n, err := step.run(ctx)
 		*step.into = n
 		if err != nil {
-			return swept, u.DB.Wrap("sweep: "+step.what, err)
+			return swept, u.Database.Wrap("sweep: "+step.what, err)
 		}
 	}
 	return swept, nil
