@@ -39,7 +39,7 @@ func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protoc
 	for i, item := range a.Items {
 		messages[i] = t.subject.deliveries[w.Items[item].Index].Message
 	}
-	said, err := t.call(ctx, t.tx.User(), messages)
+	said, err := t.call(ctx, t.tx, messages)
 	alone := len(messages) == 1 && len(said) == 1
 	if err != nil && !(errors.Is(err, errHandlerFailed) && alone) {
 		if errors.Is(err, errHandlerFailed) {
@@ -114,15 +114,16 @@ func outcomeOf(outcome error) protocol.Outcome {
 
 // call runs the handler of each item and returns an outcome each. Without a
 // batch handler or Gather it stops at the first one that failed.
-func (e *engine[X]) call(ctx context.Context, tx X, messages []Message) ([]error, error) {
+func (e *engine[X]) call(ctx context.Context, in Tx[X], messages []Message) ([]error, error) {
 	if err := failpoint.Hit(ctx, "effect", len(messages)); err != nil {
 		return nil, err
 	}
-	switch {
-	case e.batchHandler != nil:
+	if e.batchHandler == nil && e.config.Gather && len(messages) > 1 {
+		return e.callGathered(ctx, in, messages)
+	}
+	tx := in.User()
+	if e.batchHandler != nil {
 		return e.callBatch(ctx, tx, messages)
-	case e.config.Gather && len(messages) > 1:
-		return e.callGathered(ctx, tx, messages)
 	}
 	outcomes := make([]error, len(messages))
 	for i := range messages {
@@ -185,7 +186,7 @@ func (e *engine[X]) callBatch(ctx context.Context, tx X, messages []Message) (ou
 
 // callGathered runs the handlers of different Keys side by side and those of
 // one Key one after the other. Messages without a Key have no order.
-func (e *engine[X]) callGathered(ctx context.Context, tx X, messages []Message) ([]error, error) {
+func (e *engine[X]) callGathered(ctx context.Context, in Tx[X], messages []Message) ([]error, error) {
 	outcomes := make([]error, len(messages))
 	lanes := make(map[string][]int)
 	for i := range messages {
@@ -195,9 +196,15 @@ func (e *engine[X]) callGathered(ctx context.Context, tx X, messages []Message) 
 		}
 		lanes[key] = append(lanes[key], i)
 	}
+	side := func() (X, func()) { return in.User(), func() {} }
+	if g, ok := in.(Gatherer[X]); ok {
+		side = g.Gather(ctx, len(lanes))
+	}
 	var wg sync.WaitGroup
 	for _, lane := range lanes {
+		tx, done := side()
 		wg.Go(func() {
+			defer done()
 			for _, i := range lane {
 				outcomes[i] = e.callOne(ctx, tx, messages[i])
 				if e.waits(outcomes[i]) {

@@ -98,6 +98,18 @@ type Tx[X any] interface {
 	Rollback() error
 }
 
+// Gatherer is a Tx that lets the statements of several handlers travel together:
+// over a network that saves a turn for each. It is a power that a store may
+// have; without it gathered handlers share User, which must then be safe for
+// that.
+type Gatherer[X any] interface {
+	// Gather begins a gathering of so many lanes. What it returns gives each lane
+	// its transaction, and what the lane calls when its handlers are done. A
+	// statement waits until every lane waits or is done. When one fails, so do
+	// those that travelled behind it.
+	Gather(ctx context.Context, lanes int) (lane func() (tx X, done func()))
+}
+
 // TxRecords are the records of one transaction.
 type TxRecords interface {
 	// Claim inserts keys, which are distinct and sorted, and answers for each,

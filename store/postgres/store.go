@@ -197,4 +197,6 @@ func (s *Store) Results(tx pgx.Tx) rollcall.Results {
 var (
 	_ rollcall.Store[pgx.Tx]  = (*Store)(nil)
 	_ rollcall.Outbox[pgx.Tx] = outbox{}
+
+	_ rollcall.Gatherer[pgx.Tx] = (*Tx)(nil)
 )

@@ -15,8 +15,8 @@ import (
 type faultyStore[X any] struct {
 	rollcall.Store[X]
 	cutWire   func(rollcall.Store[X]) // nil: transactions are rolled back instead
-	worker    atomic.Pointer[string] // name of the worker, learnt from its Acquire
-	suspended atomic.Bool            // no sign of life is written
+	worker    atomic.Pointer[string]  // name of the worker, learnt from its Acquire
+	suspended atomic.Bool             // no sign of life is written
 
 	mu       sync.Mutex
 	dead     bool
@@ -136,7 +136,16 @@ func (s *faultyStore[X]) Begin(ctx context.Context) (rollcall.Tx[X], error) {
 		return nil, errCut
 	}
 	s.open[f] = true
+	if g, ok := tx.(rollcall.Gatherer[X]); ok {
+		return gatheringTx[X]{f, g}, nil
+	}
 	return f, nil
+}
+
+// gatheringTx has the power of the transaction that it stands for.
+type gatheringTx[X any] struct {
+	*faultyTx[X]
+	rollcall.Gatherer[X]
 }
 
 // faultyTx is a transaction on that connection.
