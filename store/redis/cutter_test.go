@@ -77,9 +77,15 @@ func TestLostReply(t *testing.T) {
 	server := servers.Shared(t, servers.Redis)
 	link := newCutter(t, server.Addr)
 	s, other := open(t, redis.Config{Addr: link.addr, Prefix: prefix(t)}), open(t, redis.Config{Addr: server.Addr, Prefix: prefix(t)})
-	wantFresh(t, s, key(0)) // the script is known, the next request is one message
+	// Once the scripts are known and there is a connection, a request is one
+	// message: so what is lost is the answer to it.
+	must(t, s.Complete(t.Context(), group, key(0), wantFresh(t, s, key(0)), nil, time.Hour))
+	loseOne := func() {
+		wantState(t, s, key(0), rollcall.ClaimDone)
+		link.lose.Store(1)
+	}
 
-	link.lose.Store(1)
+	loseOne()
 	before := link.dials.Load()
 	token := wantFresh(t, s, key(1))
 	if link.lost.Load() != 1 || link.dials.Load() != before+1 {
@@ -94,11 +100,11 @@ func TestLostReply(t *testing.T) {
 
 	// Of a key that another holds, the repeated question says so.
 	wantFresh(t, other, key(2))
-	link.lose.Store(1)
+	loseOne()
 	wantState(t, s, key(2), rollcall.ClaimInProgress)
 
 	// A completion is the caller's to repeat, and then it is no error.
-	link.lose.Store(1)
+	loseOne()
 	if err := s.Complete(t.Context(), group, key(1), token, []byte("paid"), time.Hour); !errors.Is(err, rollcall.ErrInDoubt) {
 		t.Fatalf("%v, want it in doubt", err)
 	}

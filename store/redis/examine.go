@@ -55,6 +55,9 @@ func (s *Store) examine(ctx context.Context, c *goredis.Conn) error {
 		return &setupError{fmt.Errorf("INFO: %w", err)}
 	}
 	f := &facts{info: fields(text)}
+	if f.info["redis_mode"] == "sentinel" && s.config.Sentinel.Master != "" {
+		return nil // a question for the master, on the way to it
+	}
 	if err := unfit(f.info, s.name(), s.config.AllowEviction); err != nil {
 		return &setupError{err}
 	}
@@ -83,6 +86,8 @@ func unfit(info map[string]string, name string, eviction bool) error {
 		return refuse("server "+name, "redis_version "+strconv.Quote(info["redis_version"]), "version 6 or newer is needed")
 	case info["cluster_enabled"] == "1":
 		return refuse("server "+name, "cluster_enabled 1", "Redis Cluster is not supported: use one server, or Sentinel")
+	case info["redis_mode"] == "sentinel":
+		return refuse("server "+name, "redis_mode sentinel", "put its address into Config.Sentinel.Addrs")
 	case info["role"] != "master":
 		return refuse("server "+name, fmt.Sprintf("role %q of master %s:%s", info["role"], info["master_host"], info["master_port"]),
 			"claims are written: connect to the master, or set Config.Sentinel to follow it")
