@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ const group = "billing"
 
 func TestMain(m *testing.M) {
 	goredis.SetLogger(&logging.VoidLogger{}) // it tells the terminal of every kill
+	if os.Getenv(workerAddr) != "" {
+		os.Exit(workerMain())
+	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -45,8 +49,21 @@ func open(t testing.TB, c redis.Config) *redis.Store {
 	return s
 }
 
+// prefixes are handed out once a test, and once more when it is run again.
+var prefixes = struct {
+	sync.Mutex
+	of map[testing.TB]string
+}{of: make(map[testing.TB]string)}
+
 // prefix is the test's own part of a shared server.
-func prefix(t testing.TB) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+func prefix(t testing.TB) string {
+	prefixes.Lock()
+	defer prefixes.Unlock()
+	if prefixes.of[t] == "" {
+		prefixes.of[t] = fmt.Sprintf("%s-%d", strings.ReplaceAll(t.Name(), "/", "-"), len(prefixes.of))
+	}
+	return prefixes.of[t]
+}
 
 // admin is a bare client.
 func admin(t testing.TB, addr string) *goredis.Client {
