@@ -91,7 +91,7 @@ func TestBecomesReplica(t *testing.T) {
 	wantFresh(t, s, key(1))
 	host, port, err := net.SplitHostPort(master.Addr)
 	must(t, err)
-	must(t, admin(t, server.Addr).SlaveOf(t.Context(), host, port).Err())
+	must(t, admin(t, server.Addr).ReplicaOf(t.Context(), host, port).Err())
 	_, err = s.Claim(t.Context(), group, key(2), time.Minute)
 	wantError(t, err, "nothing was claimed", "replica", "connect to the master")
 	_, err = s.Claim(t.Context(), group, key(2), time.Minute) // on a new connection

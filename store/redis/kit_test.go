@@ -3,6 +3,7 @@
 package redis_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,27 @@ func TestAll(t *testing.T) {
 	wantFresh(t, s, key(6)) // nothing was claimed
 	if none, err := s.ClaimAll(t.Context(), group, nil, time.Minute); err != nil || len(none) != 0 {
 		t.Fatalf("%v %v", none, err)
+	}
+}
+
+// TestKeep: a lease that is over is its owner's until another takes the key, or
+// Keep is over; then nothing lies in Redis any more.
+func TestKeep(t *testing.T) {
+	server := servers.Shared(t, servers.Redis)
+	s, bare := open(t, redis.Config{Addr: server.Addr, Prefix: prefix(t), Keep: time.Hour}), admin(t, server.Addr)
+	token := wantFresh(t, s, key(1)) // for a minute
+	pass(t, bare, prefix(t), 2*time.Minute)
+	must(t, s.Renew(t.Context(), group, key(1), token, time.Minute))
+	pass(t, bare, prefix(t), 30*time.Minute)
+	must(t, s.Renew(t.Context(), group, key(1), token, time.Minute))
+	pass(t, bare, prefix(t), 62*time.Minute)
+	if err := s.Renew(t.Context(), group, key(1), token, time.Minute); !isFenced(err) {
+		t.Fatalf("%v, want it forgotten", err)
+	}
+	names, err := bare.Keys(t.Context(), prefix(t)+":*").Result()
+	must(t, err)
+	if len(names) != 1 || !strings.HasSuffix(names[0], ":token") {
+		t.Fatalf("%v lie there, want the token alone", names)
 	}
 }
 
