@@ -83,7 +83,7 @@ func claimed(a []string) (rollcall.Claim, error) {
 // another claims the key, or Config.Keep is over.
 func (s *Store) Renew(ctx context.Context, group string, key rollcall.DedupKey, token rollcall.Token, lease time.Duration) error {
 	name := s.at(group) + hex.EncodeToString(key[:])
-	answers, err := s.ask(ctx, turn{renewScript, []string{name}, 1, []any{uint64(token), lease.Microseconds(), s.config.Keep.Microseconds()}})
+	answers, err := s.ask(ctx, turn{renewScript, []string{name}, 1, []any{uint64(token), max(lease, 0).Microseconds(), s.config.Keep.Microseconds()}})
 	if err != nil {
 		return s.explain("renew", "nothing was renewed", err)
 	}

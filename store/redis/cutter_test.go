@@ -97,6 +97,7 @@ func TestLostReply(t *testing.T) {
 		t.Fatalf("token %d, the key has %d", token, stored)
 	}
 	wantState(t, other, key(1), rollcall.ClaimInProgress)
+	must(t, s.Renew(t.Context(), group, key(1), token, time.Minute))
 
 	// Of a key that another holds, the repeated question says so.
 	wantFresh(t, other, key(2))

@@ -16,32 +16,33 @@ local function expire(key, micros) redis.call('PEXPIRE', key, text(math.ceil(mic
 `
 
 // KEYS: the group's last token, then the keys. ARGV: lease, keep, nonce.
-// Answers state, token and result of each key.
+// Answers state, token and result of each key. A claim of the same nonce is our
+// own, whose reply was lost: it keeps its token, and its lease begins now.
 var claimScript = goredis.NewScript(prelude + `
 local lease, keep, nonce = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local last = math.max(now, tonumber(redis.call('GET', KEYS[1]) or '0') + 1)
-local answers, fresh = {}, {}
+local answers, ours = {}, {}
 for i = 2, #KEYS do
   local had = redis.call('HMGET', KEYS[i], 'token', 'till', 'nonce', 'result')
-  if had[2] and tonumber(had[2]) > now then
-    if had[4] then
-      answers[i - 1] = {'done', '0', had[4]}
-    elseif had[3] == nonce then
-      answers[i - 1] = {'fresh', had[1], ''} -- our own, whose reply was lost
-    else
-      answers[i - 1] = {'busy', '0', ''}
-    end
+  local held = had[2] and tonumber(had[2]) > now
+  if held and had[4] then
+    answers[i - 1] = {'done', '0', had[4]}
+  elseif held and had[3] ~= nonce then
+    answers[i - 1] = {'busy', '0', ''}
+  elseif not had[1] and redis.call('EXISTS', KEYS[i]) == 1 then
+    return redis.error_reply('WRONGTYPE a hash that is no claim')
   else
-    answers[i - 1] = {'fresh', text(last), ''}
-    fresh[#fresh + 1] = {KEYS[i], text(last)}
-    last = last + 1
+    local token = held and had[1] or text(last)
+    if not held then last = last + 1 end
+    answers[i - 1] = {'fresh', token, ''}
+    ours[#ours + 1] = {KEYS[i], token}
   end
 end
-if #fresh > 0 then redis.call('SET', KEYS[1], text(last - 1)) end
-for _, f in ipairs(fresh) do
-  redis.call('DEL', f[1])
-  redis.call('HSET', f[1], 'token', f[2], 'till', text(now + lease), 'nonce', nonce)
-  expire(f[1], lease + keep)
+if #ours > 0 then redis.call('SET', KEYS[1], text(last - 1)) end
+for _, o in ipairs(ours) do
+  redis.call('DEL', o[1])
+  redis.call('HSET', o[1], 'token', o[2], 'till', text(now + lease), 'nonce', nonce)
+  expire(o[1], lease + keep)
 end
 return answers
 `)
