@@ -12,7 +12,9 @@
 // happened; any other has not, and its text says what to do. The client library
 // repeats nothing by itself. Only a claim whose reply was lost is asked again,
 // once, on a new connection: it carries a number of its own, by which the
-// server recognises it and gives it the token that it gave before. Renew,
+// server recognises it and gives it the token that it gave before. Is there no
+// answer again, or comes the first question late, the key may be held under a
+// token that nobody knows: it is in progress until that lease is over. Renew,
 // Complete and Release in doubt are the caller's to repeat: the first two may
 // be repeated freely, a Release that comes again may say ErrFenced.
 //
@@ -31,7 +33,7 @@
 //   - in a split: a master that was replaced and does not know it yet goes on
 //     answering those who still reach it. min-replicas-to-write bounds that time.
 //   - when it evicts. Only maxmemory-policy noeviction is accepted, unless
-//     [Config.AllowEviction].
+//     [Config.AllowEviction]. It is looked at with every new connection.
 //   - when somebody deletes keys, flushes, or restores an older file.
 //
 // So the receiver of the effect should know our key, or the effect may bear to
