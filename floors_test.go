@@ -76,6 +76,8 @@ var floors = []floor{
 	{prefix: "store/internal/", ours: []string{"", "internal/"}, why: "what the SQL stores share is no driver and links none"},
 	{prefix: "store/sqlite", ours: []string{"", "internal/", "store/internal/"}, clients: []string{"modernc.org/sqlite", "github.com/gofrs/flock"},
 		why: "a driver imports the root and its own client, never another driver"},
+	{prefix: "store/redis", ours: []string{""}, clients: []string{"github.com/redis/go-redis/v9"},
+		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},
