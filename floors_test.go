@@ -75,6 +75,8 @@ var floors = []floor{
 	{prefix: "store/sqlite", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/gofrs/flock"},
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
+	{prefix: "id", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/google/uuid"},
+		why: "ids need the root's clock and errors, and the client of their own file"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},
 		why: "it measures the embedded pair, and the bare driver beside it"},
