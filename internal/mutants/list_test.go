@@ -133,7 +133,7 @@ var mutants = []mutant{
 		"it := &w.Items[i]; it != nil {", onStore, "redelivered-whole"},
 	{"the relay stamps after sending", "relay.go",
 		"		if err := r.store.Outbox().Stamp(ctx, hold, fresh); err != nil {", "		if err := error(nil); err != nil {", onStore, "outbox"},
-	{"relays are not fenced", "store/memory/upkeep.go",
+	{"relays are not fenced", "store/memory/outbox.go",
 		"func (o outbox) Stamp(ctx context.Context, hold rollcall.Hold, rows []rollcall.OutboxRow) error {\n	return o.store.do(func(t *Tx) error {\n		if err := t.fence(ctx, hold); err != nil {",
 		"func (o outbox) Stamp(ctx context.Context, hold rollcall.Hold, rows []rollcall.OutboxRow) error {\n	return o.store.do(func(t *Tx) error {\n		if err := t.fence(ctx, hold); err != nil && ctx == nil {",
 		onStore, "two-relays"},

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-mq/rollcall/internal/dialect"
 )
 
-// outbox is the send-side table.
+// outbox is the send-side table; attempts.go has what it remembers of sending.
 type outbox struct{ s *Store }
 
 // outboxRow is a row of rollcall_outbox as it lies there.
@@ -75,25 +75,32 @@ func (o outbox) Enqueue(ctx context.Context, tx *sql.Tx, messages []rollcall.Mes
 // Pending returns the oldest rows that wait. Ids are given out and become
 // visible in one order here, because writers are serial.
 func (o outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, error) {
+	return o.rows(ctx, "refusal IS NULL AND doubt IS NULL", 0, max)
+}
+
+// rows reads rows that are so, with ids above after.
+func (o outbox) rows(ctx context.Context, so string, after int64, max int) ([]rollcall.OutboxRow, error) {
 	if err := o.s.open(); err != nil {
 		return nil, err
 	}
 	var out []rollcall.OutboxRow
-	err := each(ctx, o.s.reader, `SELECT id, destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp
-		FROM rollcall_outbox WHERE refusal IS NULL ORDER BY id LIMIT ?`, []any{most(max)}, func(rows *sql.Rows) error {
-		var r outboxRow
-		m := &r.row.Message
-		err := rows.Scan(&r.row.ID, &m.Destination, &m.Partition, &r.key, &r.id, &r.time, &r.stamp, &r.headers, &r.body, &r.fixedSum, &r.stampSum)
-		if err != nil {
-			return err
-		}
-		if err := r.open(); err != nil {
-			return fmt.Errorf("%w: row %d of rollcall_outbox: %w: restore the store from a backup; nothing was skipped",
-				rollcall.ErrDamaged, r.row.ID, err)
-		}
-		out = append(out, r.row)
-		return nil
-	})
+	err := each(ctx, o.s.reader, `SELECT id, destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp,
+		attempt, COALESCE(refusal, ''), COALESCE(doubt, '') FROM rollcall_outbox WHERE (`+so+`) AND id > ? ORDER BY id LIMIT ?`,
+		[]any{after, most(max)}, func(rows *sql.Rows) error {
+			var r outboxRow
+			m := &r.row.Message
+			err := rows.Scan(&r.row.ID, &m.Destination, &m.Partition, &r.key, &r.id, &r.time, &r.stamp, &r.headers, &r.body, &r.fixedSum, &r.stampSum,
+				&r.row.Attempt, &r.row.Refusal, &r.row.Doubt)
+			if err != nil {
+				return err
+			}
+			if err := r.open(); err != nil {
+				return fmt.Errorf("%w: row %d of rollcall_outbox: %w: restore the store from a backup; nothing was skipped",
+					rollcall.ErrDamaged, r.row.ID, err)
+			}
+			out = append(out, r.row)
+			return nil
+		})
 	if err != nil {
 		return nil, o.s.wrap("read the outbox", err)
 	}
