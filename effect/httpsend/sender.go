@@ -34,7 +34,7 @@ const (
 // Config is the settings of a Sender. The zero value is safe.
 type Config struct {
 	// Else gets the messages of all other destinations, so that one relay can
-	// empty an outbox of both kinds. Default: none, they are refused.
+	// empty an outbox of both kinds. Default: none, they wait.
 	Else rollcall.Sender
 	// Clock is where the time in signatures comes from. Default: the system's.
 	Clock rollcall.Clock
@@ -80,7 +80,7 @@ func (s *Sender) Lanes(ctx context.Context, destination string) (rollcall.Lanes,
 	if s.elsewhere(destination) {
 		return s.config.Else.Lanes(ctx, destination)
 	}
-	return oneLane{}, nil // a name that is not configured is refused by Publish, and stops nobody
+	return oneLane{}, nil
 }
 
 func (s *Sender) elsewhere(destination string) bool {
@@ -104,7 +104,7 @@ func (s *Sender) Publish(ctx context.Context, destination string, messages []rol
 	for i := range messages {
 		switch {
 		case t == nil:
-			results[i] = rollcall.PublishResult{Fate: rollcall.Refused, Err: fmt.Errorf("no receiver %q is configured here: add it, then redrive", destination)}
+			results[i].Err = fmt.Errorf("%w: no receiver %q is configured here: add it; the messages behind it wait too", rollcall.ErrTryAgain, destination)
 		case i > 0 && results[i-1].Fate == rollcall.Unknown:
 			results[i].Err = fmt.Errorf("%w: it waits behind another", rollcall.ErrTryAgain)
 		default:

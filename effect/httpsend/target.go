@@ -59,11 +59,11 @@ func newTarget(name string, t Target) (*target, error) {
 	case err != nil:
 		return nil, wrong("URL", "it cannot be read") // its text may hold a password
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, wrong("URL", "give https://HOST/…")
+		return nil, wrong("URL", "it is no https://HOST/…")
 	case u.User != nil:
-		return nil, wrong("URL", "user and password do not belong there: use Headers")
+		return nil, wrong("URL", "user and password do not belong there; use headers")
 	case u.Scheme == "http" && len(t.Networks) == 0:
-		return nil, wrong("URL", "http is for addresses that Networks lists only: use https")
+		return nil, wrong("URL", "http is for addresses that are listed only; use https, or list the networks")
 	case t.Timeout < 0:
 		return nil, wrong("Timeout", "it is negative")
 	}
