@@ -180,7 +180,8 @@ type (
 	}
 	// Unrepeatable says which destinations do not absorb a second copy of a
 	// message: what may have been stored there must not be published again. A
-	// Sender without it absorbs, or the stamp does so behind it.
+	// Sender without it absorbs, or the stamp does so behind it. A Publish there
+	// must end within a bound of its own: a Relay does not cut it short.
 	Unrepeatable interface {
 		Unrepeatable(destination string) bool
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // ledger is an HTTP receiver that outlives the pipeline: it counts what it did,
@@ -43,6 +44,19 @@ func newLedger(t *testing.T, honours bool) *ledger {
 	}))
 	t.Cleanup(l.Close)
 	return l
+}
+
+// then sets what is done between effect and answer.
+func (l *ledger) then(between func(requests int)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.between = between
+}
+
+func (l *ledger) asked() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
 }
 
 // once is how many keys took effect; more than once is an error.
@@ -84,16 +98,14 @@ effect: {http: {name: bank, url: "%s/pay", honours: %v, networks: [127.0.0.1], s
 	ran(t, folder, "send", "--id", "id", "orders.ndjson")
 	for _, at := range []int{3, 7} {
 		victims := make(chan *child, 1)
-		l.mu.Lock()
-		l.between = func(n int) {
+		l.then(func(n int) {
 			if n == at {
 				c := <-victims
 				t.Logf("SIGKILL for process %d with request %d in flight", c.cmd.Process.Pid, n)
 				_ = c.cmd.Process.Signal(syscall.SIGKILL) // wait says whether it hit
 				<-c.done
 			}
-		}
-		l.mu.Unlock()
+		})
 		c := start(t, folder, "run")
 		victims <- c
 		if code := c.wait(); code != -1 {
@@ -102,8 +114,8 @@ effect: {http: {name: bank, url: "%s/pay", honours: %v, networks: [127.0.0.1], s
 	}
 	out := ran(t, folder, "run", "--until-empty")
 	if honours {
-		if !strings.Contains(out, "http: all requests are sent; refused 0, parked 0") || l.requests < messages+2 {
-			t.Errorf("%d requests, want at least two again\n%s", l.requests, out)
+		if !strings.Contains(out, "http: all requests are sent; refused 0, parked 0") || l.asked() < messages+2 {
+			t.Errorf("%d requests, want at least two again\n%s", l.asked(), out)
 		}
 	} else {
 		httpDecided(t, folder, l, out)
@@ -157,6 +169,37 @@ func writeFile(t *testing.T, folder, name, text string) {
 	}
 }
 
+// TestHTTPStopped: SIGTERM lets the request in hand finish: nothing is in doubt.
+func TestHTTPStopped(t *testing.T) {
+	folder, l := t.TempDir(), newLedger(t, false)
+	writeFile(t, folder, "rollcall.yaml", fmt.Sprintf(`
+name: pay
+source: {embedded: {destination: orders, partitions: 1}}
+store: {sqlite: {path: shop.db}}
+effect: {http: {url: "%s/pay", networks: [127.0.0.1]}}
+`, l.URL))
+	writeFile(t, folder, "orders.ndjson", `{"id": 1}`+"\n"+`{"id": 2}`+"\n")
+	ran(t, folder, "send", "orders.ndjson")
+	answer := make(chan struct{})
+	l.then(func(n int) {
+		if n == 1 {
+			<-answer
+		}
+	})
+	c := start(t, folder, "run")
+	eventually(t, "the first request to arrive", func() bool { return l.asked() == 1 })
+	c.signal(syscall.SIGTERM)
+	eventually(t, "run to stop", func() bool { return strings.Contains(c.log.String(), "stopping") })
+	time.Sleep(200 * time.Millisecond) // it must wait for the answer
+	close(answer)
+	if code := c.wait(); code != exitInterrupted || !strings.Contains(c.out.String(), "http: some requests wait to be sent; refused 0, parked 0") {
+		t.Errorf("exit code %d\n%s%s", code, c.out.String(), c.log.String())
+	}
+	if out := ran(t, folder, "run", "--until-empty"); !strings.Contains(out, "http: all requests are sent; refused 0, parked 0") || l.once(t) != 2 {
+		t.Error(out)
+	}
+}
+
 // TestHTTPBesideTable: a request is made for a message whose row was written,
 // not for one that was a repeat there, and a refusal is shown.
 func TestHTTPBesideTable(t *testing.T) {
@@ -180,7 +223,7 @@ effect:
 	ran(t, folder, "send", "orders.ndjson")
 	out := ran(t, folder, "run", "--until-empty")
 	if !strings.Contains(out, "http: all requests are sent; refused 2, parked 0") || l.once(t) != 2 {
-		t.Errorf("%d requests, want 2\n%s", l.requests, out)
+		t.Errorf("%d requests, want 2\n%s", l.asked(), out)
 	}
 	if list := ran(t, folder, "dead", "outbox"); strings.Count(list, `refused  http:nobody, message `) != 2 || !strings.Contains(list, `answered 403 Forbidden: "not here"`) {
 		t.Error(list)

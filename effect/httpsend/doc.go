@@ -33,5 +33,5 @@
 // address is checked after DNS, when connecting: private, loopback, link-local
 // and metadata addresses are refused unless Target.Networks lists them.
 // Redirects are not followed, proxies of the environment not used, answers are
-// bounded in size and time, TLS is 1.2 or later.
+// bounded in size and time, TLS is 1.2 or later, HTTP is 1.1.
 package httpsend
