@@ -72,8 +72,10 @@ func child(dir string) error {
 }
 
 type process struct {
-	cmd  *exec.Cmd
-	path string
+	cmd         *exec.Cmd
+	path        string
+	before      *process // killed before this one began
+	first, last string   // ids, once judged
 }
 
 func spawn(t *testing.T, dir string) *process {
@@ -85,7 +87,7 @@ func spawn(t *testing.T, dir string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return &process{cmd, filepath.Join(dir, fmt.Sprintf("taken-%d", cmd.Process.Pid))}
+	return &process{cmd: cmd, path: filepath.Join(dir, fmt.Sprintf("taken-%d", cmd.Process.Pid))}
 }
 
 // waitFor waits until the process has taken something.
@@ -121,7 +123,7 @@ func (p *process) kill(t *testing.T) string {
 
 // TestKilled: four processes share a file and are killed 24 times at random,
 // each replaced by a new one. In the union of all that was taken nothing
-// repeats, and each process's ids sort after all that were taken before it began.
+// repeats, and the ids of a process sort after those of the one that it replaced.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	processes := make([]*process, 4)
@@ -138,7 +140,9 @@ func TestKilled(t *testing.T) {
 		t.Logf("SIGKILL for process %d; last it wrote: %s", processes[i].cmd.Process.Pid, what)
 		what, _, _ = strings.Cut(what, " ")
 		inFlight[what]++
+		killed := processes[i]
 		processes[i] = spawn(t, dir)
+		processes[i].before = killed
 		all = append(all, processes[i])
 	}
 	for _, p := range processes {
@@ -157,6 +161,20 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// next is one id more of the process.
+func (p *process) next(t *testing.T, one string) {
+	t.Helper()
+	if p.first == "" {
+		p.first = one
+		if b := p.before; b != nil && one <= b.last {
+			t.Errorf("process %d began with %s, process %d before it ended with %s", p.cmd.Process.Pid, one, b.cmd.Process.Pid, b.last)
+		}
+	} else if one <= p.last {
+		t.Errorf("process %d: %s came after %s", p.cmd.Process.Pid, one, p.last)
+	}
+	p.last = one
+}
+
 // judge reads what all processes wrote and counts it by kind.
 func judge(t *testing.T, all []*process) map[string]int {
 	t.Helper()
@@ -166,7 +184,6 @@ func judge(t *testing.T, all []*process) map[string]int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		last := ""
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			line := lines.Text()
 			kind, what, _ := strings.Cut(line, " ")
@@ -178,11 +195,8 @@ func judge(t *testing.T, all []*process) map[string]int {
 			}
 			owner[line] = p.cmd.Process.Pid
 			taken[kind]++
-			if kind == "id" && what <= last {
-				t.Errorf("process %d: %s came after %s", p.cmd.Process.Pid, what, last)
-			}
 			if kind == "id" {
-				last = what
+				p.next(t, what)
 			}
 		}
 		if err := f.Close(); err != nil {
