@@ -81,8 +81,8 @@ func TestCrash(t *testing.T) {
 	loads := map[string]crashtest.Load{
 		"one sender": {Messages: 50_000, Senders: 1, Workers: 2, WorkerKills: 8, ServerKills: 4, Cuts: 8},
 		"many senders, gathered": {Messages: 50_000, Senders: 40, Workers: 2, Gather: true,
-			WorkerKills: 6, ServerKills: 3, Cuts: 4},
-		"by key": {Messages: 20_000, Senders: 1, Workers: 2, By: []rollcall.Strategy{rollcall.ByKey}, WorkerKills: 5, ServerKills: 3, Cuts: 4},
+			WorkerKills: 5, ServerKills: 3, Cuts: 3},
+		"by key": {Messages: 50_000, Senders: 1, Workers: 2, By: []rollcall.Strategy{rollcall.ByKey}, WorkerKills: 4, ServerKills: 3, Cuts: 3},
 	}
 	for version, spec := range versions {
 		for name, load := range loads {

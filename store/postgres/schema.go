@@ -50,9 +50,11 @@ var migrations = [][]string{{
 	`CREATE TABLE rollcall.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	destination text NOT NULL, part int NOT NULL, order_key bytea NOT NULL, message_id bytea NOT NULL,
-	time bytea, stamp bytea, headers bytea, body bytea, refusal bytea,
+	time bytea, stamp bytea, headers bytea, body bytea,
+	refusal bytea, attempt bigint NOT NULL DEFAULT 0, doubt bytea, -- attempt: token of the relay that began to send it
 	crc_fixed bigint NOT NULL, crc_stamp bigint NOT NULL)`,
-	`CREATE INDEX outbox_pending ON rollcall.outbox (id) WHERE refusal IS NULL`,
+	`CREATE INDEX outbox_pending ON rollcall.outbox (id) WHERE refusal IS NULL AND doubt IS NULL`,
+	`CREATE INDEX outbox_kept ON rollcall.outbox (id) WHERE refusal IS NOT NULL OR doubt IS NOT NULL`,
 	`CREATE TABLE rollcall.results (
 	grp text NOT NULL, dedup_key bytea NOT NULL, content bytea NOT NULL, done boolean NOT NULL, result bytea,
 	at bigint NOT NULL, crc bigint NOT NULL, PRIMARY KEY (grp, dedup_key))`,
