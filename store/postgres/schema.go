@@ -81,7 +81,14 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('rollcall'), hashtext($1))", s.config.Schema); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.D.Schema); err != nil {
+		// A role may make tables in a schema that is there without the right to
+		// make schemas: do not try.
+		var there bool
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", s.config.Schema).Scan(&there)
+		if err == nil && !there {
+			_, err = tx.Exec(ctx, "CREATE SCHEMA "+s.D.Schema)
+		}
+		if err != nil {
 			return err
 		}
 		return s.Core.Migrate(ctx, direct{tx, s.D}, migrations)
