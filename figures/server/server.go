@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,8 @@ type Config struct {
 	// Network adds 0.5 ms to each turn and 1 ms to each commit, as an ordinary
 	// cloud database has. Default: false.
 	Network bool
+	// Only measures ways whose name contains this. Default: all.
+	Only string
 	// Log is told what is measured. Default: nobody.
 	Log func(string)
 }
@@ -79,6 +82,9 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	p.Postgres, p.Redis = h.version, h.redisVersion
 	rates := make(map[string]float64)
 	for _, w := range ways(c) {
+		if !strings.Contains(w.name, c.Only) {
+			continue
+		}
 		f, err := h.measure(ctx, w)
 		if err != nil {
 			return fmt.Errorf("%s, %d workers: %w", w.name, w.workers, err)
