@@ -21,7 +21,8 @@ type Claims interface {
 	//
 	// A Claim whose answer was lost may hold the key under a token that nobody
 	// knows: the next one is InProgress until that lease is over, then Fresh. A
-	// driver never repeats a Claim by itself.
+	// driver never repeats a Claim by itself, unless it can tell its own from
+	// another's.
 	Claim(ctx context.Context, group string, key DedupKey, lease time.Duration) (Claim, error)
 	// Renew prolongs the lease, it never shortens it. ErrFenced when it is no
 	// longer ours, or completed.

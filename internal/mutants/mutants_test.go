@@ -28,6 +28,7 @@ type mutant struct {
 const (
 	onStore  = "store/memory"
 	onSQLite = "store/sqlite"
+	onRedis  = "store/redis"
 	onBroker = "broker/memory"
 )
 
@@ -40,7 +41,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var table []string
-	for _, m := range slices.Concat(mutants, onceMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, protocolMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			took := run(t, root, m)
@@ -113,6 +114,8 @@ func pattern(m mutant) string {
 		scenario, _, _ := strings.Cut(m.caught, ": ")
 		shape, name, _ := strings.Cut(scenario, "/")
 		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
+	case onRedis: // most of its tests start servers: run no other
+		return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
 	case onBroker:
 		return "//^" + m.caught + "$"
 	}
@@ -124,7 +127,7 @@ func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
 		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
-	for _, m := range slices.Concat(mutants, onceMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, protocolMutants) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
 	}
 	path := "../../docs/planted-bugs.md"

@@ -1,0 +1,55 @@
+//go:build linux
+
+package servers
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+)
+
+// shared are the servers of this test binary.
+var shared struct {
+	sync.Mutex
+	of map[*Spec]*Server
+}
+
+// Shared is the test binary's server of the kind with its usual settings,
+// started when it is first asked for. It is for tests that do nothing to the
+// server: no Kill, no Pause. It ends with the binary, or by Close.
+func Shared(t testing.TB, spec *Spec) *Server {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if s := shared.of[spec]; s != nil {
+		return s
+	}
+	s, err := start(spec, Config{})
+	if err != nil {
+		if s != nil {
+			err = errors.Join(err, s.remove())
+		}
+		t.Fatalf("%s: %v", spec.Name, err)
+	}
+	if shared.of == nil {
+		shared.of = make(map[*Spec]*Server)
+	}
+	shared.of[spec] = s
+	return s
+}
+
+// Close ends the shared servers and removes the folder of this process. Call it
+// in TestMain after the tests; without it, the kernel does the first and the
+// next test process the second.
+func Close() error {
+	shared.Lock()
+	defer shared.Unlock()
+	var errs []error
+	for _, s := range shared.of {
+		errs = append(errs, s.Kill())
+	}
+	shared.of = nil
+	dir, err := home()
+	return errors.Join(append(errs, err, os.RemoveAll(dir))...)
+}
