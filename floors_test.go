@@ -77,6 +77,7 @@ var floors = []floor{
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "store/redis", ours: []string{""}, clients: []string{"github.com/redis/go-redis/v9"},
 		why: "a driver imports the root and its own client, never another driver"},
+	{prefix: "effect/pgxeffect", ours: []string{"effect"}, clients: []string{"github.com/jackc/pgx/v5"}, why: "it adapts pgx to effects, and does nothing else"},
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},

@@ -10,7 +10,7 @@ import (
 )
 
 func TestRefusedConfigurations(t *testing.T) {
-	s := open(t, ordersDDL,
+	s := open(t, sqliteOrders,
 		"CREATE TABLE nocase (id TEXT COLLATE NOCASE PRIMARY KEY, n INTEGER)",
 		"CREATE TABLE partial (id TEXT, n INTEGER)", "CREATE UNIQUE INDEX pi ON partial (id) WHERE n > 0",
 		"CREATE TABLE two (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, n INTEGER, total REAL, must TEXT NOT NULL DEFAULT '', gen AS (n + 1))",
@@ -117,7 +117,7 @@ func TestNeedsRecord(t *testing.T) {
 
 // Nothing of a message becomes SQL.
 func TestInjection(t *testing.T) {
-	s := open(t, ordersDDL)
+	s := open(t, sqliteOrders)
 	ts := tables(t, s, effect.Table{Name: "orders", Mode: effect.Set, Key: []string{"order_id"}, Columns: orderColumns})
 	for _, evil := range []string{`'); DROP TABLE orders; --`, `" OR 1=1 --`, "?1", "x'00'", "\x00; COMMIT", ":a", "NULL"} {
 		if err := applyOne(t, s, ts, body(`{"id":%q,"amount":1,"note":%q}`, evil, evil)); err != nil && !strings.Contains(err.Error(), "not JSON") {

@@ -2,6 +2,7 @@ package effect_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/effect"
-	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -67,8 +67,12 @@ func applyOne(t testing.TB, s *sqlite.Store, ts *effect.Tables, m rollcall.Messa
 	return outcome
 }
 
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // dump is a query's answer with the types of its values.
-func dump(t testing.TB, db dialect.Queryer, query string) string {
+func dump(t testing.TB, db queryer, query string) string {
 	t.Helper()
 	rows, err := db.QueryContext(context.Background(), query)
 	must(t, err)
@@ -117,3 +121,6 @@ func wantOutcomes(t testing.TB, got []error, want ...error) {
 		}
 	}
 }
+
+// sqliteOrders is ordersDDL for tests of SQLite alone.
+const sqliteOrders = "CREATE TABLE orders (order_id TEXT PRIMARY KEY, status TEXT, amount INTEGER, note TEXT) WITHOUT ROWID"

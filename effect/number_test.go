@@ -102,7 +102,7 @@ func TestKeysCompareBinary(t *testing.T) {
 }
 
 func TestLargeValues(t *testing.T) {
-	s := open(t, ordersDDL)
+	s := open(t, sqliteOrders)
 	ts := tables(t, s, effect.Table{Name: "orders", Mode: effect.Set, Key: []string{"order_id"}, Columns: orderColumns})
 	big := strings.Repeat("x", 1<<20)
 	var ms []rollcall.Message

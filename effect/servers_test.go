@@ -1,0 +1,106 @@
+//go:build linux
+
+package effect_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
+	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/internal/servers"
+)
+
+func init() {
+	products["postgres15"] = func(t testing.TB) *database { return openPostgres(t, servers.Postgres15) }
+	products["postgres18"] = func(t testing.TB) *database { return openPostgres(t, servers.Postgres18) }
+	products["mysql"] = func(t testing.TB) *database {
+		return openMySQL(t, servers.MySQL, effect.MySQL(mysqlNumber), "utf8mb4_0900_bin", "")
+	}
+	products["mariadb"] = func(t testing.TB) *database {
+		return openMySQL(t, servers.MariaDB, effect.MariaDB(mysqlNumber), "utf8mb4_nopad_bin", "")
+	}
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := servers.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// names of schemas and databases of this test binary.
+var places atomic.Int64
+
+func openPostgres(t testing.TB, spec *servers.Spec) *database {
+	url := servers.Shared(t, spec).URL()
+	place := fmt.Sprint("effect", places.Add(1))
+	config, err := pgxpool.ParseConfig(url)
+	must(t, err)
+	config.ConnConfig.RuntimeParams["search_path"] = place
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	must(t, err)
+	t.Cleanup(pool.Close)
+	_, err = pool.Exec(t.Context(), "CREATE SCHEMA "+place)
+	must(t, err)
+	return &database{name: spec.Name, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool),
+		begin: func(t testing.TB) transaction { return beginPgx(t, pool) }, types: map[string]string{"key": "text", "text": "text", "int": "bigint",
+			"trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (new.amount); RETURN NULL; END $$; " +
+				"CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()"}}
+}
+
+func beginPgx(t testing.TB, pool *pgxpool.Pool) transaction {
+	ctx := context.Background()
+	tx, err := pool.Begin(ctx)
+	must(t, err)
+	return transaction{c: pgxeffect.Tx(tx), commit: func() error { return tx.Commit(ctx) }, rollback: func() error { return tx.Rollback(ctx) },
+		batch: func(ts *effect.Tables, ms []rollcall.Message) ([]error, error) {
+			var h rollcall.BatchHandler[pgx.Tx] = effect.BatchHandler(ts, pgxeffect.Tx)
+			return h(ctx, tx, ms)
+		},
+		one: func(ts *effect.Tables, m rollcall.Message) error {
+			var h rollcall.Handler[pgx.Tx] = effect.Handler(ts, pgxeffect.Tx)
+			return h(ctx, tx, m)
+		}}
+}
+
+func mysqlNumber(err error) uint16 {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+func openMySQL(t testing.TB, spec *servers.Spec, d dialect.Dialect, collation, settings string) *database {
+	url := servers.Shared(t, spec).URL()
+	place := fmt.Sprint("effect", places.Add(1))
+	admin, err := sql.Open("mysql", url)
+	must(t, err)
+	_, err = admin.Exec("CREATE DATABASE " + place)
+	must(t, errors.Join(err, admin.Close()))
+	db, err := sql.Open("mysql", strings.TrimSuffix(url, "test")+place+"?"+settings)
+	must(t, err)
+	t.Cleanup(func() { db.Close() })
+	text := " CHARACTER SET utf8mb4 COLLATE " + collation
+	return &database{name: spec.Name, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), begin: func(t testing.TB) transaction {
+		tx, err := db.BeginTx(context.Background(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		must(t, err)
+		return sqlTransaction(tx, tx.Commit, tx.Rollback)
+	}, types: map[string]string{"key": "VARCHAR(200)" + text, "text": "LONGTEXT" + text, "int": "BIGINT",
+		"trigger": "CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW INSERT INTO seen VALUES (new.amount)"}}
+}
