@@ -17,12 +17,13 @@ import (
 
 // database is a database of a test's own.
 type database struct {
-	name    string
-	d       dialect.Dialect
-	c       effect.Conn
-	begin   func(t testing.TB) transaction
-	types   map[string]string // what {int} and the like stand for
-	product string            // "postgres", "mysql", "mariadb" or "sqlite"
+	name     string
+	d        dialect.Dialect
+	c        effect.Conn
+	classify func(error) rollcall.Class
+	begin    func(t testing.TB) transaction
+	types    map[string]string // what {int} and the like stand for
+	product  string            // "postgres", "mysql", "mariadb" or "sqlite"
 }
 
 // transaction is one of a database, with what a handler gets.
@@ -38,7 +39,7 @@ var products = map[string]func(t testing.TB) *database{"sqlite": openSQLite}
 
 func openSQLite(t testing.TB) *database {
 	s := open(t)
-	return &database{name: "sqlite", product: "sqlite", d: effect.SQLite(), c: effect.SQL(s.DB()), begin: func(t testing.TB) transaction {
+	return &database{name: "sqlite", product: "sqlite", d: effect.SQLite(), c: effect.SQL(s.DB()), classify: s.Classify, begin: func(t testing.TB) transaction {
 		tx, err := s.Begin(t.Context())
 		must(t, err)
 		return sqlTransaction(tx.User(), func() error { return tx.Commit(context.Background()) }, tx.Rollback)

@@ -57,7 +57,7 @@ func openPostgres(t testing.TB, spec *servers.Spec) *database {
 	t.Cleanup(pool.Close)
 	_, err = pool.Exec(t.Context(), "CREATE SCHEMA "+place)
 	must(t, err)
-	return &database{name: spec.Name, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool),
+	return &database{name: spec.Name, classify: classOf, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool),
 		begin: func(t testing.TB) transaction { return beginPgx(t, pool) }, types: map[string]string{"key": "text", "text": "text", "int": "bigint",
 			"trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (new.amount); RETURN NULL; END $$; " +
 				"CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()"}}
@@ -76,6 +76,14 @@ func beginPgx(t testing.TB, pool *pgxpool.Pool) transaction {
 			var h rollcall.Handler[pgx.Tx] = effect.Handler(ts, pgxeffect.Tx)
 			return h(ctx, tx, m)
 		}}
+}
+
+// classOf is what stores say: what is ours is nobody's fault.
+func classOf(err error) rollcall.Class {
+	if errors.Is(err, rollcall.ErrConfig) {
+		return rollcall.ClassEnvironment
+	}
+	return rollcall.ClassData
 }
 
 func mysqlNumber(err error) uint16 {
@@ -97,7 +105,7 @@ func openMySQL(t testing.TB, spec *servers.Spec, d dialect.Dialect, collation, s
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	text := " CHARACTER SET utf8mb4 COLLATE " + collation
-	return &database{name: spec.Name, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), begin: func(t testing.TB) transaction {
+	return &database{name: spec.Name, classify: classOf, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), begin: func(t testing.TB) transaction {
 		tx, err := db.BeginTx(context.Background(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 		must(t, err)
 		return sqlTransaction(tx, tx.Commit, tx.Rollback)
