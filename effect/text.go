@@ -35,6 +35,12 @@ func (e *entry) texts(d dialect.Dialect, cat dialect.Table) {
 		e.upsert = sentence{head: into + "VALUES ", tail: e.onConflict(d, key)}
 	case dialect.FamilyMySQL:
 		e.insert = sentence{head: into + "VALUES "}
+		if len(key) > 0 {
+			// A plain INSERT that fails keeps a shared lock on the row that is there,
+			// and two who then want it for themselves wait for each other. This one
+			// fails with the row locked for us.
+			e.insert.tail = fmt.Sprintf(" ON DUPLICATE KEY UPDATE %[1]s = IF(VALUES(%[1]s) <=> VALUES(%[1]s), %[2]s, %[1]s)", d.Ident(key[0]), twoRows)
+		}
 		e.upsert = sentence{head: into + "VALUES ", tail: e.onDuplicate(d, key, len(cat.Uniques) > 1)}
 	case dialect.FamilyPostgreSQL:
 		rows := into + e.arrays()
@@ -94,9 +100,12 @@ func (e *entry) onConflict(d dialect.Dialect, key []string) string {
 	return tail + "UPDATE SET " + strings.Join(sets, ", ")
 }
 
+// twoRows fails when it is evaluated: "Subquery returns more than 1 row" (1242).
+const twoRows = "(SELECT 1 UNION ALL SELECT 2)"
+
 // onDuplicate: MySQL takes a conflict with any unique index for the one meant.
 // Where there are several, the first column asks whether the row has our key,
-// and fails with "Subquery returns more than 1 row" (1242) if not.
+// and fails if not.
 func (e *entry) onDuplicate(d dialect.Dialect, key []string, several bool) string {
 	if len(key) == 0 {
 		return ""
@@ -113,7 +122,7 @@ func (e *entry) onDuplicate(d dialect.Dialect, key []string, several bool) strin
 	}
 	if several {
 		column, value, _ := strings.Cut(sets[0], " = ")
-		sets[0] = column + " = IF(" + strings.Join(same, " AND ") + ", " + value + ", (SELECT 1 UNION ALL SELECT 2))"
+		sets[0] = column + " = IF(" + strings.Join(same, " AND ") + ", " + value + ", " + twoRows + ")"
 	}
 	return " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
 }

@@ -212,7 +212,7 @@ func (b *batch) insertPiece(ctx context.Context, e *entry, t *sentence, rows [][
 	n, err := b.c.Exec(b.short(ctx), t.of(len(rows), len(e.names)), args...)
 	must := t == &e.insert && len(e.key) > 0 // the rows must be new
 	switch {
-	case must && b.ts.d.Conflict(err) && !(t.whole):
+	case must && !t.whole && (b.ts.d.Conflict(err) || b.ts.d.TwoRows(err)):
 		return fmt.Errorf("%w: %w", errConflict, err)
 	case err == nil && must && t.whole && n < int64(len(rows)):
 		return fmt.Errorf("%w: %d of %d rows were there", errConflict, int64(len(rows))-n, len(rows))
@@ -265,6 +265,8 @@ func (e *entry) statement(what string, err error, d dialect.Dialect) error {
 		return fmt.Errorf("%w: %w", e.noIndex(), err)
 	case errors.Is(err, rollcall.ErrConfig):
 		return err
+	case d.TwoRows(err):
+		return fmt.Errorf("effect.table %s: a row with another key has the same value in another unique index: %w", e.t.Name, err)
 	case what == "write":
 		return fmt.Errorf("effect.table %s: %w", e.t.Name, err)
 	}

@@ -35,7 +35,12 @@ type Dialect struct {
 	catalogue catalogue
 	conflict  func(error) bool
 	noIndex   func(error) bool
+	twoRows   func(error) bool
 }
+
+// TwoRows reports whether a subquery had two rows, by which statements for
+// MySQL say on purpose that a row is there.
+func (d Dialect) TwoRows(err error) bool { return err != nil && d.twoRows != nil && d.twoRows(err) }
 
 // NoIndex reports whether a statement failed because the unique index that it
 // counts on is gone.

@@ -20,6 +20,7 @@ func MariaDB(number func(error) uint16) Dialect {
 func mysqlLike(name string, number func(error) uint16) Dialect {
 	return Dialect{Name: name, Family: FamilyMySQL, Quote: '`', BestValues: 5000, MaxValues: 65535,
 		conflict: func(err error) bool { return number(err) == 1062 || number(err) == 1586 },
+		twoRows:  func(err error) bool { return number(err) == 1242 },
 		noIndex:  func(err error) bool { return number(err) == 1176 },
 		catalogue: catalogue{
 			ready:    mysqlReady,
