@@ -44,18 +44,6 @@ func body(format string, args ...any) rollcall.Message {
 	return rollcall.Message{Body: fmt.Appendf(nil, format, args...)}
 }
 
-// apply runs a batch in a transaction of its own.
-func apply(t testing.TB, s *sqlite.Store, ts *effect.Tables, ms ...rollcall.Message) []error {
-	t.Helper()
-	tx, err := s.Begin(t.Context())
-	must(t, err)
-	defer tx.Rollback()
-	outcomes, err := ts.HandleBatch(t.Context(), tx.User(), ms)
-	must(t, err)
-	must(t, tx.Commit(t.Context()))
-	return outcomes
-}
-
 // applyOne runs one message.
 func applyOne(t testing.TB, s *sqlite.Store, ts *effect.Tables, m rollcall.Message) error {
 	t.Helper()

@@ -68,14 +68,15 @@ func beginPgx(t testing.TB, pool *pgxpool.Pool) transaction {
 	tx, err := pool.Begin(ctx)
 	must(t, err)
 	return transaction{c: pgxeffect.Tx(tx), commit: func() error { return tx.Commit(ctx) }, rollback: func() error { return tx.Rollback(ctx) },
-		batch: func(ts *effect.Tables, ms []rollcall.Message) ([]error, error) {
-			var h rollcall.BatchHandler[pgx.Tx] = effect.BatchHandler(ts, pgxeffect.Tx)
-			return h(ctx, tx, ms)
-		},
+		batch: func(ts *effect.Tables, ms []rollcall.Message) ([]error, error) { return batchOf(ts)(ctx, tx, ms) },
 		one: func(ts *effect.Tables, m rollcall.Message) error {
-			var h rollcall.Handler[pgx.Tx] = effect.Handler(ts, pgxeffect.Tx)
-			return h(ctx, tx, m)
+			return effect.Handler(ts, pgxeffect.Tx)(ctx, tx, m)
 		}}
+}
+
+// batchOf: no cast, and no type named.
+func batchOf(ts *effect.Tables) rollcall.BatchHandler[pgx.Tx] {
+	return effect.BatchHandler(ts, pgxeffect.Tx)
 }
 
 // classOf is what stores say: what is ours is nobody's fault.
