@@ -93,10 +93,12 @@ func (g *target) numbered(d dialect.Dialect, out string, states []*rowState) que
 		d.Ident(g.name) + " t ON " + strings.Join(on, " AND "), args: args}
 }
 
-// joined joins arrays of keys with the table.
+// joined joins arrays of keys with the table. The inner query, which locks,
+// runs for one key after the other: in their order, and by the index, whatever
+// the planner thinks of the size of the table.
 func (e *entry) joined(d dialect.Dialect, g *target, out string, states []*rowState) query {
-	return query{text: "SELECT v.n" + out + " FROM " + unnest(len(e.key), "n") + " JOIN " + d.Ident(g.name) + " t ON " + e.sameKey(d, "t", g.key) +
-		" ORDER BY v.n FOR UPDATE OF t", args: columnsOf(len(e.key), len(states), func(row, i int) any { return states[row].key[i] })}
+	return query{text: "SELECT v.n, t.* FROM " + unnest(len(e.key), "n") + " CROSS JOIN LATERAL (SELECT " + strings.TrimPrefix(out, ", ") + " FROM " +
+		d.Ident(g.name) + " t WHERE " + e.sameKey(d, "t", g.key) + " FOR UPDATE) t", args: columnsOf(len(e.key), len(states), func(row, i int) any { return states[row].key[i] })}
 }
 
 // columnsOf are the values of rows, as one array of texts a column.
