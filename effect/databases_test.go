@@ -20,6 +20,7 @@ type database struct {
 	name     string
 	d        dialect.Dialect
 	c        effect.Conn
+	level    sql.IsolationLevel // default: READ COMMITTED
 	classify func(error) rollcall.Class
 	begin    func(t testing.TB) transaction
 	types    map[string]string // what {int} and the like stand for

@@ -57,15 +57,20 @@ func openPostgres(t testing.TB, spec *servers.Spec) *database {
 	t.Cleanup(pool.Close)
 	_, err = pool.Exec(t.Context(), "CREATE SCHEMA "+place)
 	must(t, err)
-	return &database{name: spec.Name, classify: classOf, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool),
-		begin: func(t testing.TB) transaction { return beginPgx(t, pool) }, types: map[string]string{"key": "text", "text": "text", "int": "bigint",
-			"trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (new.amount); RETURN NULL; END $$; " +
-				"CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()"}}
+	db := &database{name: spec.Name, classify: classOf, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool), types: map[string]string{"key": "text", "text": "text", "int": "bigint",
+		"trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (new.amount); RETURN NULL; END $$; " +
+			"CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()"}}
+	db.begin = func(t testing.TB) transaction { return beginPgx(t, pool, db.level) }
+	return db
 }
 
-func beginPgx(t testing.TB, pool *pgxpool.Pool) transaction {
+func beginPgx(t testing.TB, pool *pgxpool.Pool, level sql.IsolationLevel) transaction {
 	ctx := context.Background()
-	tx, err := pool.Begin(ctx)
+	options := pgx.TxOptions{}
+	if level == sql.LevelRepeatableRead {
+		options.IsoLevel = pgx.RepeatableRead
+	}
+	tx, err := pool.BeginTx(ctx, options)
 	must(t, err)
 	return transaction{c: pgxeffect.Tx(tx), commit: func() error { return tx.Commit(ctx) }, rollback: func() error { return tx.Rollback(ctx) },
 		batch: func(ts *effect.Tables, ms []rollcall.Message) ([]error, error) { return batchOf(ts)(ctx, tx, ms) },
@@ -106,10 +111,16 @@ func openMySQL(t testing.TB, spec *servers.Spec, d dialect.Dialect, collation, s
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	text := " CHARACTER SET utf8mb4 COLLATE " + collation
-	return &database{name: spec.Name, classify: classOf, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), begin: func(t testing.TB) transaction {
-		tx, err := db.BeginTx(context.Background(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	out := &database{name: spec.Name, classify: classOf, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), types: map[string]string{"key": "VARCHAR(200)" + text, "text": "LONGTEXT" + text, "int": "BIGINT",
+		"trigger": "CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW INSERT INTO seen VALUES (new.amount)"}}
+	out.begin = func(t testing.TB) transaction {
+		level := out.level
+		if level == sql.LevelDefault {
+			level = sql.LevelReadCommitted
+		}
+		tx, err := db.BeginTx(context.Background(), &sql.TxOptions{Isolation: level})
 		must(t, err)
 		return sqlTransaction(tx, tx.Commit, tx.Rollback)
-	}, types: map[string]string{"key": "VARCHAR(200)" + text, "text": "LONGTEXT" + text, "int": "BIGINT",
-		"trigger": "CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW INSERT INTO seen VALUES (new.amount)"}}
+	}
+	return out
 }

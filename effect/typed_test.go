@@ -143,6 +143,24 @@ func TestTypedKeys(t *testing.T) {
 	})
 }
 
+// A decimal alone is a key of its own, however near another one is.
+func TestDecimalKey(t *testing.T) {
+	onSome(t, "sqlite", []string{"CREATE TABLE k (a DECIMAL(30,4) PRIMARY KEY, n BIGINT)"}, func(t *testing.T, db *database) {
+		set := db.tables(t, effect.Table{Name: "k", Mode: effect.Add, Key: []string{"a"}, Columns: map[string]string{"a": "payload.a", "n": "const:1"}})
+		remove := db.tables(t, effect.Table{Name: "k", Mode: effect.Delete, Key: []string{"a"}, Columns: map[string]string{"a": "payload.a"}})
+		var ms []rollcall.Message
+		for i := range 4 {
+			ms = append(ms, body(`{"a":"9007199254740993.000%d"}`, i))
+		}
+		wantOutcomes(t, db.apply(t, set, ms...), nil, nil, nil, nil)
+		wantOutcomes(t, db.apply(t, set, ms[1:3]...), nil, nil)
+		wantOutcomes(t, db.apply(t, remove, ms[:2]...), nil, nil)
+		if got := db.dump(t, "SELECT n FROM k ORDER BY a"); got != "int64:2\nint64:1" {
+			t.Error(got)
+		}
+	})
+}
+
 // The time of a message goes into every column of times, cut to its precision.
 func TestTimeOfMessage(t *testing.T) {
 	onSome(t, "sqlite", nil, func(t *testing.T, db *database) {
