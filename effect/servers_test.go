@@ -47,11 +47,16 @@ func TestMain(m *testing.M) {
 var places atomic.Int64
 
 func openPostgres(t testing.TB, spec *servers.Spec) *database {
+	return openPostgresIn(t, spec, pgx.QueryExecModeCacheStatement)
+}
+
+func openPostgresIn(t testing.TB, spec *servers.Spec, mode pgx.QueryExecMode) *database {
 	url := servers.Shared(t, spec).URL()
 	place := fmt.Sprint("effect", places.Add(1))
 	config, err := pgxpool.ParseConfig(url)
 	must(t, err)
 	config.ConnConfig.RuntimeParams["search_path"] = place
+	config.ConnConfig.DefaultQueryExecMode = mode
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	must(t, err)
 	t.Cleanup(pool.Close)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/internal/servers"
@@ -258,5 +260,34 @@ func TestMySQLSessions(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Behind a pooler pgx must not prepare statements: effects run in every mode.
+func TestPgxModes(t *testing.T) {
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+		t.Run(mode.String(), func(t *testing.T) {
+			db := openPostgresIn(t, servers.Postgres18, mode)
+			db.exec(t, "CREATE TABLE v (id text PRIMARY KEY, d numeric(10,2), b bytea, at timestamptz, j jsonb, note text)")
+			columns := map[string]string{"id": "payload.id", "d": "payload.d", "b": "payload", "at": "time", "j": "payload.j", "note": "payload.note?"}
+			m := body(`{"id":"{a,\"b\"}","d":1.50,"j":{"x":"'\\\\"},"note":null}`)
+			m.Time = time.Now()
+			for _, c := range []struct {
+				mode  effect.Mode
+				again error
+			}{{effect.Insert, rollcall.Repeated}, {effect.Upsert, nil}, {effect.Delete, nil}} {
+				ts := db.tables(t, effect.Table{Name: "v", Mode: c.mode, Key: []string{"id"}, Columns: columns})
+				if c.mode != effect.Insert {
+					wantOutcomes(t, db.apply(t, ts, m), nil)
+					continue
+				}
+				wantOutcomes(t, db.apply(t, ts, m, m), nil, c.again)
+				wantOutcomes(t, db.apply(t, ts, m), c.again)
+			}
+			if got := db.dump(t, "SELECT count(*) FROM v"); got != "int64:0" {
+				t.Error(got)
+			}
+		})
 	}
 }

@@ -145,7 +145,7 @@ func (b *batch) delete(ctx context.Context, g *target, gone []*rowState) error {
 		query := "DELETE FROM " + d.Ident(g.name) + " WHERE "
 		switch {
 		case d.Family == dialect.FamilyPostgreSQL:
-			query = "DELETE FROM " + d.Ident(g.name) + " USING " + unnest(len(g.key), "") + " WHERE " + e.sameKey(d, d.Ident(g.name), g.key)
+			query = "DELETE FROM " + d.Ident(g.name) + " t USING " + unnest(len(g.key), "") + " WHERE " + e.sameKey(d, "t", g.key)
 			args = columnsOf(len(g.key), to-from, func(row, i int) any { return gone[from+row].key[i] })
 		case d.Family == dialect.FamilyMySQL:
 			query += e.among(d, "", g.key, to-from)
