@@ -95,10 +95,15 @@ func (g *target) numbered(d dialect.Dialect, out string, states []*rowState) que
 
 // joined joins arrays of keys with the table. The inner query, which locks,
 // runs for one key after the other: in their order, and by the index, whatever
-// the planner thinks of the size of the table.
+// the planner thinks of the size of the table. Keys stay, so rows that refer to
+// ours by a foreign key can be written meanwhile, unless ours are deleted.
 func (e *entry) joined(d dialect.Dialect, g *target, out string, states []*rowState) query {
+	lock := " FOR NO KEY UPDATE"
+	if g.deletes() {
+		lock = " FOR UPDATE"
+	}
 	return query{text: "SELECT v.n, t.* FROM " + unnest(len(e.key), "n") + " CROSS JOIN LATERAL (SELECT " + strings.TrimPrefix(out, ", ") + " FROM " +
-		d.Ident(g.name) + " t WHERE " + e.sameKey(d, "t", g.key) + " FOR UPDATE) t", args: columnsOf(len(e.key), len(states), func(row, i int) any { return states[row].key[i] })}
+		d.Ident(g.name) + " t WHERE " + e.sameKey(d, "t", g.key) + lock + ") t", args: columnsOf(len(e.key), len(states), func(row, i int) any { return states[row].key[i] })}
 }
 
 // columnsOf are the values of rows, as one array of texts a column.
