@@ -110,7 +110,4 @@ func wantOutcomes(t testing.TB, got []error, want ...error) {
 	}
 }
 
-// sqliteOrders is ordersDDL for tests of SQLite alone.
-const sqliteOrders = "CREATE TABLE orders (order_id TEXT PRIMARY KEY, status TEXT, amount INTEGER, note TEXT) WITHOUT ROWID"
-
 func errorMentions(err error, text string) bool { return strings.Contains(err.Error(), text) }

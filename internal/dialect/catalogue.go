@@ -121,10 +121,12 @@ func (d Dialect) Inspect(ctx context.Context, c Conn, table string) (Table, erro
 	if err != nil {
 		return t, err
 	}
-	for what, f := range map[string]func(context.Context, Conn, *Table) error{
-		"columns": d.catalogue.columns, "indexes": d.catalogue.uniques, "triggers": d.countTriggers} {
-		if err := f(ctx, c, &t); err != nil {
-			return t, fmt.Errorf("read the %s of %q: %w", what, t.Name, err)
+	for _, part := range []struct {
+		what string
+		read func(context.Context, Conn, *Table) error
+	}{{"columns", d.catalogue.columns}, {"indexes", d.catalogue.uniques}, {"triggers", d.countTriggers}} {
+		if err := part.read(ctx, c, &t); err != nil {
+			return t, fmt.Errorf("read the %s of %q: %w", part.what, t.Name, err)
 		}
 	}
 	return t, nil
