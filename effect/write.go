@@ -30,12 +30,13 @@ func (b *batch) pieces(n, values int, f func(from, to int) error) error {
 	return nil
 }
 
-// writeOrUndo writes, and undoes it if a row appears that we had not seen.
+// writeOrUndo writes, and undoes it if a row appears that we had not seen. Names
+// that begin with rollcall_ are the stores' own savepoints, which they guard.
 func (b *batch) writeOrUndo(ctx context.Context, look bool) error {
 	if !b.mayConflict(look) {
 		return b.write(ctx)
 	}
-	if _, err := b.c.Exec(ctx, "SAVEPOINT rollcall_effect"); err != nil {
+	if _, err := b.c.Exec(ctx, "SAVEPOINT effect_rows"); err != nil {
 		return err
 	}
 	err := b.write(ctx)
@@ -43,11 +44,11 @@ func (b *batch) writeOrUndo(ctx context.Context, look bool) error {
 		return err
 	}
 	if err != nil {
-		if _, err := b.c.Exec(ctx, "ROLLBACK TO SAVEPOINT rollcall_effect"); err != nil {
+		if _, err := b.c.Exec(ctx, "ROLLBACK TO SAVEPOINT effect_rows"); err != nil {
 			return err
 		}
 	}
-	if _, err := b.c.Exec(ctx, "RELEASE SAVEPOINT rollcall_effect"); err != nil {
+	if _, err := b.c.Exec(ctx, "RELEASE SAVEPOINT effect_rows"); err != nil {
 		return err
 	}
 	return err
