@@ -117,8 +117,8 @@ func openSQLite(path string, busy time.Duration) (*sql.DB, error) {
 }
 
 // buildEffects makes the handler of a pipeline.
-func buildEffects(f *pipeline.File, store *sqlite.Store) (rollcall.BatchHandler[tx], error) {
-	tables, err := f.Build(store.DB(), effect.SQLite())
+func buildEffects(ctx context.Context, f *pipeline.File, store *sqlite.Store) (rollcall.BatchHandler[tx], error) {
+	tables, err := f.Build(ctx, effect.SQL(store.DB()), effect.SQLite())
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	effects, err := buildEffects(f, store)
+	effects, err := buildEffects(ctx, f, store)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
