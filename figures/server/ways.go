@@ -176,7 +176,7 @@ func (h *hall) sorted() rollcall.BatchHandler[pgx.Tx] {
 		}
 		var b pgx.Batch
 		b.Queue(strings.ReplaceAll("SELECT id FROM ~.accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", "~", h.schema), accounts)
-		h.queue(&b, orders, "")
+		h.queue(&b, orders, " ON CONFLICT DO NOTHING") // a copy may be in work elsewhere: its roll tells in the end
 		return nil, tx.SendBatch(ctx, &b).Close()
 	}
 }
