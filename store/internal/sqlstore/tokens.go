@@ -83,7 +83,7 @@ func (c *Core) acquire(ctx context.Context, q Querier, group string, h rollcall.
 func (c *Core) beat(ctx context.Context, q Querier, group string, h rollcall.Holder) error {
 	query, list := c.D.insert("beats", 1, c.D.upsert("grp, worker, destination, number", "beat = new(beat)"),
 		value("grp", "text", group), value("worker", "text", h.Worker), value("destination", "text", h.Partition.Destination),
-		list("number", "int", []int32{h.Partition.Number}), expr("beat", "{nanos}"))
+		list("number", "int", []int32{h.Partition.Number}), expr("beat", "(SELECT {nanos})"))
 	return q.Later(ctx, query, list...)
 }
 
