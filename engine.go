@@ -213,7 +213,11 @@ func (e *engine[X]) acquireOwn(ctx context.Context) error {
 func (e *engine[X]) releaseOwn() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.work), releaseTimeout)
 	defer cancel()
-	return e.retry(ctx, "release", func() error { return e.store.Release(ctx, []Hold{e.ownHold()}) })
+	release := func() error { return e.store.Release(ctx, []Hold{e.ownHold()}) }
+	if errors.Is(context.Cause(e.work), ErrAbort) {
+		return release() // at once means at once
+	}
+	return e.retry(ctx, "release", release)
 }
 
 // releaseTimeout bounds giving back tokens at the end: not given back only
