@@ -123,7 +123,8 @@ func harness(server *servers.Server) storetest.Harness[*sql.Tx] {
 				_, err := tx.ExecContext(ctx, "INSERT INTO "+name+".ledger (line) SELECT CONCAT('slow', SLEEP(30))")
 				return err
 			},
-			Writers: true,
+			Writers:        true,
+			UndoKeepsLocks: true, // InnoDB
 			Kill: func(s rollcall.Store[*sql.Tx]) {
 				mu.Lock()
 				defer mu.Unlock()
