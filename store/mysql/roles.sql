@@ -1,6 +1,6 @@
 -- Least privilege for rollcall on MySQL and MariaDB: one user that makes the
 -- tables (store/mysql.Open without NoMigrate, once for each version of rollcall),
--- one that works (NoMigrate). Change the passwords; rollcall is Config.Schema,
+-- one that works (NoMigrate). Change the passwords: rollcall is Config.Schema,
 -- shop the database of the business. KILL of one's own connections needs no right.
 -- Run it as a user who may create users, once.
 
