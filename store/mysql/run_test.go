@@ -19,10 +19,10 @@ import (
 	"github.com/rollcall-mq/rollcall/store/mysql"
 )
 
-// watch counts what the engine says.
-type watch struct{ t testing.TB }
+// silent observes nothing.
+type silent struct{}
 
-func (w watch) Observe(e rollcall.Event) {}
+func (silent) Observe(rollcall.Event) {}
 
 // load is a run of consumers over the memory broker.
 type load struct {
@@ -54,7 +54,7 @@ func (l *load) start(s *mysql.Store, batch int, handler rollcall.Handler[*sql.Tx
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	c := rollcall.NewConsumer("g", l.broker.Source("orders"), s, handler, rollcall.ConsumerConfig{
-		Batch: batch, Observer: watch{l.t}, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
+		Batch: batch, Observer: silent{}, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
 	go func() { done <- c.Run(ctx) }()
 	l.ends = append(l.ends, func() {
 		cancel()
