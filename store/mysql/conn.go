@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,28 +119,34 @@ func (c *conn) admit(ctx context.Context, query string) (call, error) {
 	if word := ends(query); word != "" {
 		return l, fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
 	}
-	words := append(sqltext.First(query, sqltext.MySQL), "")
-	l.procedure = words[0] == "CALL"
-	switch words[0] {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SAVEPOINT", "ROLLBACK", "RELEASE", "DO", "EXPLAIN", "SHOW":
-	default:
-		c.stained = true
-	}
+	verb := append(sqltext.First(query, sqltext.MySQL), "")[0]
+	l.procedure = verb == "CALL"
+	c.stained = c.stained || !slices.Contains(harmless, verb)
 	return l, nil
 }
 
-// ends is what a handler must not say.
+// harmless are statements that leave the session as it is; others may be run
+// too, but the connection is not used again.
+var (
+	harmless = []string{"", "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SAVEPOINT", "ROLLBACK", "RELEASE", "DO",
+		"EXPLAIN", "DESCRIBE", "DESC", "SHOW"}
+	others = []string{"CALL", "SET", "USE", "LOAD", "CREATE", "DROP", "SIGNAL", "GET", "HANDLER"}
+)
+
+// ends is what a handler must not say. What is not known is refused: servers
+// learn new statements, and those of MariaDB may be programs (REPEAT COMMIT; …).
 func ends(query string) string {
 	if word := sqltext.Ends(query, sqltext.MySQL); word != "" {
 		return word
 	}
-	words := sqltext.First(query, sqltext.MySQL)
-	switch {
-	case len(words) == 0:
-		return ""
-	case words[0] == "PREPARE", words[0] == "EXECUTE", len(words) > 1 && words[0] == "SET" && words[1] == "STATEMENT",
-		len(words) > 1 && words[0] == "SAVEPOINT" && strings.HasPrefix(words[1], "ROLLCALL"):
-		return strings.Join(words, " ")
+	words := append(sqltext.First(query, sqltext.MySQL), "", "")
+	said := strings.TrimSpace(strings.Join(words, " "))
+	switch verb := words[0]; {
+	case verb == "SAVEPOINT" && strings.HasPrefix(words[1], "ROLLCALL"),
+		verb == "SET" && (words[1] == "STATEMENT" || strings.Contains(strings.ToUpper(query), "AUTOCOMMIT")),
+		verb == "LOAD" && words[1] != "DATA" && words[1] != "XML",
+		!slices.Contains(harmless, verb) && !slices.Contains(others, verb):
+		return said
 	}
 	return ""
 }

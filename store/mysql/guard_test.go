@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/mysql"
+	"github.com/rollcall-mq/rollcall/store/storetest"
 )
 
 // fresh is a store on a database of its own with tables e (n) and ledger.
@@ -67,7 +68,9 @@ func TestHandlerEndsTheTransaction(t *testing.T) {
 			"CREATE TABLE " + name + ".f (n INT)", "DROP TABLE " + name + ".e", "ALTER TABLE " + name + ".e ADD x INT", "TRUNCATE " + name + ".e",
 			"LOCK TABLES " + name + ".e WRITE", "SET autocommit = 1", "SET @@session.autocommit=1", "XA START 'x'", "SAVEPOINT rollcall_1",
 			"ROLLBACK TO SAVEPOINT rollcall_1", "RELEASE SAVEPOINT `rollcall_1`", "PREPARE x FROM 'COMMIT'", "EXECUTE IMMEDIATE 'COMMIT'",
-			"SET STATEMENT max_statement_time=1 FOR COMMIT", "GRANT SELECT ON *.* TO nobody", insert + "(7); COMMIT"} {
+			"SET STATEMENT max_statement_time=1 FOR COMMIT", "GRANT SELECT ON *.* TO nobody",
+			"REPEAT COMMIT; UNTIL 1 END REPEAT", "IF 1 THEN COMMIT; END IF", "BEGIN NOT ATOMIC COMMIT; END", "x: LOOP COMMIT; LEAVE x; END LOOP",
+			"SET @a=1, @b=2, @c=3, @d=4, @e=5, @f=6, @@session.autocommit=1", "LOAD INDEX INTO CACHE " + name + ".e", "KILL 1", insert + "(7); COMMIT"} {
 			tx := begin(t, s)
 			x := tx.User()
 			_, err := x.Exec(insert + "(1)")
@@ -273,6 +276,41 @@ func TestRowsAndStatements(t *testing.T) {
 		must(t, tx.User().QueryRow("SELECT @@sql_mode").Scan(&mode))
 		if !strings.Contains(mode, "STRICT_TRANS_TABLES") {
 			t.Fatalf("sql_mode %q of the last handler", mode)
+		}
+	})
+}
+
+// TestCommitInDoubt: a COMMIT without an answer is in doubt, and one that could
+// not be sent is not.
+func TestCommitInDoubt(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *servers.Server) {
+		wire := new(storetest.Wire)
+		s, name := fresh(t, server, mysql.Config{Dial: wire.Dial})
+		insert := func(n int) rollcall.Tx[*sql.Tx] {
+			tx := begin(t, s)
+			_, err := tx.User().Exec("INSERT INTO "+name+".e (n) VALUES (?)", n)
+			must(t, err)
+			return tx
+		}
+		tx := insert(1)
+		wire.Late(isCommit)
+		if err := tx.Commit(t.Context()); !errors.Is(err, rollcall.ErrInDoubt) || s.Classify(err) != rollcall.ClassEnvironment {
+			t.Fatalf("%v, want it in doubt", err)
+		}
+		waitFor(t, "the late COMMIT", func() bool { return len(numbers(t, s, "SELECT n FROM "+name+".e")) == 1 })
+		tx = insert(2)
+		wire.Cut()
+		if err := tx.Commit(t.Context()); err == nil || errors.Is(err, rollcall.ErrInDoubt) {
+			t.Fatalf("%v, want it surely not done", err)
+		}
+		tx = insert(3)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := tx.Commit(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, rollcall.ErrInDoubt) {
+			t.Fatalf("%v, want it not sent", err)
+		}
+		if got := numbers(t, s, "SELECT n FROM "+name+".e"); !slices.Equal(got, []int{1}) {
+			t.Fatalf("rows %v", got)
 		}
 	})
 }

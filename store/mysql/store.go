@@ -15,8 +15,8 @@
 // # What a handler may do with its transaction
 //
 // Everything but end it: its *sql.Tx refuses Commit and Rollback, and COMMIT,
-// BEGIN, statements that commit without saying so (DDL, LOCK TABLES and others)
-// and prepared text (PREPARE, EXECUTE). A procedure that commits can only be
+// BEGIN, statements that commit without saying so (DDL, LOCK TABLES and others),
+// prepared text (PREPARE, EXECUTE) and whatever it does not know. A procedure that commits can only be
 // found out afterwards: what it did stays, the message fails and says so. After
 // an error with which the server rolled back (a deadlock, a lost connection; a
 // lock wait timeout counts as one) every further statement is refused: the server
@@ -24,7 +24,9 @@
 //
 // A context that ends inside a statement closes the connection, the transaction
 // with it, and kills what the server still does. Settings that a handler changes
-// (SET, USE) end with its transaction: the connection is not used again.
+// (SET, USE) end with its transaction: the connection is not used again. The
+// answer of a query is read whole before the handler gets its first row. Tables
+// that a handler writes must be InnoDB: in others nothing can be undone.
 //
 // # What it cannot do
 //
