@@ -239,3 +239,33 @@ func TestConnectionsKilled(t *testing.T) {
 		}
 	})
 }
+
+// TestServerKilled: the server is killed and comes back while four workers in
+// two stores go through 2,000 messages.
+func TestServerKilled(t *testing.T) {
+	for kind, spec := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			server := servers.Start(t, spec, servers.Config{})
+			first := open(t, server, mysql.Config{})
+			exec(t, first, "CREATE TABLE rollcall.ledger (n BIGINT AUTO_INCREMENT PRIMARY KEY, line VARBINARY(1000) NOT NULL) ENGINE=InnoDB")
+			l, record := newLoad(t, 2000), recorder("rollcall")
+			var done atomic.Int64
+			for range 2 {
+				s := open(t, server, mysql.Config{Connections: 8})
+				for range 2 {
+					l.start(s, 10, func(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
+						time.Sleep(time.Millisecond)
+						done.Add(1)
+						return record(ctx, tx, m)
+					})
+				}
+			}
+			for n := range 3 {
+				waitFor(t, "the workers to be in the middle", func() bool { return done.Load() > int64(n+1)*450 })
+				must(t, server.Kill())
+				must(t, server.Restart())
+			}
+			l.once(first, "rollcall")
+		})
+	}
+}
