@@ -164,7 +164,7 @@ func (c *conn) before(l call) error {
 // after looks what an error means for the transaction.
 func (c *conn) after(l call, err error) error {
 	switch {
-	case err == driver.ErrSkip: //nolint: database/sql compares so
+	case err == driver.ErrSkip, err == nil && !l.guarded: //nolint: database/sql compares so; rows that are open make a connection invalid, too
 		return err
 	case !c.inner.IsValid():
 		cause := err

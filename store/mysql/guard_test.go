@@ -314,3 +314,34 @@ func TestCommitInDoubt(t *testing.T) {
 		}
 	})
 }
+
+// TestBeside: Once and the outbox in a transaction of DB, whose owner ends it.
+func TestBeside(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *servers.Server) {
+		s, name := fresh(t, server, mysql.Config{})
+		for i := range 3 {
+			x, err := s.DB().BeginTx(t.Context(), nil)
+			must(t, err)
+			got, err := rollcall.Once(t.Context(), s.Results(x), rollcall.OnceKey{Scope: "payments", Key: "k"}, func(ctx context.Context) (int, error) {
+				if err := s.Outbox().Enqueue(ctx, x, []rollcall.Message{{Destination: "paid"}}); err != nil {
+					return 0, err
+				}
+				_, err := x.ExecContext(ctx, "INSERT INTO "+name+".e (n) VALUES (?)", i)
+				return i, err
+			})
+			if i == 0 { // undone by its owner: the next one is the first
+				must(t, err)
+				must(t, x.Rollback())
+				continue
+			}
+			if err != nil || got != 1 {
+				t.Fatalf("call %d: %d %v, want 1", i, got, err)
+			}
+			must(t, x.Commit())
+		}
+		pending, err := s.Outbox().Pending(t.Context(), 10)
+		if got := numbers(t, s, "SELECT n FROM "+name+".e"); err != nil || !slices.Equal(got, []int{1}) || len(pending) != 1 {
+			t.Fatalf("rows %v, %d in the outbox, %v", got, len(pending), err)
+		}
+	})
+}

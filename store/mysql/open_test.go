@@ -114,6 +114,10 @@ func TestOpenLooks(t *testing.T) {
 			if auto != 1 || !strings.Contains(mode, "STRICT_TRANS_TABLES") || strings.Contains(mode, "ANSI") || strings.Contains(mode, "BACKSLASH") {
 				t.Errorf("autocommit %d, sql_mode %q", auto, mode)
 			}
+			exec(t, s, "ALTER TABLE rollcall.counts ENGINE=MyISAM")
+			if _, err = mysql.Open(t.Context(), server.URL(), mysql.Config{}); !errors.Is(err, rollcall.ErrConfig) || !strings.Contains(err.Error(), "counts") {
+				t.Errorf("%v, want the table's engine refused", err)
+			}
 			exec(t, s, "UPDATE rollcall.schema_version SET version = 99")
 			must(t, s.Close())
 			if _, err = mysql.Open(t.Context(), server.URL(), mysql.Config{}); !errors.Is(err, rollcall.ErrNewerSchema) {

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -110,6 +111,23 @@ func (s *Store) inspect(ctx context.Context) error {
 		return fmt.Errorf("%w: mysql store %s: %s; %s; nothing was changed", rollcall.ErrConfig, s.name, what, next)
 	}
 	return nil
+}
+
+// engines refuses tables of ours that somebody moved to an engine without
+// transactions.
+func (s *Store) engines(ctx context.Context) error {
+	var name, engine string
+	err := s.pool.QueryRowContext(ctx, `SELECT table_name, engine FROM information_schema.tables WHERE table_schema = ? AND engine <> 'InnoDB'
+		AND table_name IN ('tokens', 'beats', 'inbox', 'rolls', 'counts', 'asides', 'outbox', 'results', 'claims', 'schema_version') LIMIT 1`,
+		s.config.Schema).Scan(&name, &engine)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return s.Database.Wrap("open", err)
+	}
+	return fmt.Errorf("%w: mysql store %s: table %s.%s is of engine %s, which undoes nothing; ALTER TABLE … ENGINE=InnoDB; nothing was changed",
+		rollcall.ErrConfig, s.name, s.config.Schema, name, engine)
 }
 
 // variables are what the server says of itself, by name; those that it does not

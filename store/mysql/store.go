@@ -127,6 +127,9 @@ func Open(ctx context.Context, dsn string, config Config) (*Store, error) {
 	if err = s.inspect(ctx); err == nil && !config.NoMigrate {
 		err = s.Migrate(ctx)
 	}
+	if err == nil {
+		err = s.engines(ctx)
+	}
 	if err != nil {
 		_ = s.Close()
 		return nil, err
