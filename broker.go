@@ -171,12 +171,19 @@ type Settlement struct {
 }
 
 // Optional powers, found by type assertion: Extender on a Subscription, Measurer
-// on a Source, Transactor on a Sender.
+// on a Source, Transactor and Unrepeatable on a Sender.
 type (
 	// Extender keeps deliveries from coming again while they are worked on. It
 	// returns new receipts: the old ones may be void.
 	Extender interface {
 		Extend(ctx context.Context, receipts []Receipt, by time.Duration) ([]Receipt, []error)
+	}
+	// Unrepeatable says which destinations do not absorb a second copy of a
+	// message: what may have been stored there must not be published again. A
+	// Sender without it absorbs, or the stamp does so behind it. A Publish there
+	// must end within a bound of its own: a Relay does not cut it short.
+	Unrepeatable interface {
+		Unrepeatable(destination string) bool
 	}
 	// Measurer says how much lies in the partitions of the Source: it makes
 	// `run --until-empty` and the conservation line possible.

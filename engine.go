@@ -213,7 +213,7 @@ func (e *engine[X]) acquireOwn(ctx context.Context) error {
 func (e *engine[X]) releaseOwn() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.work), releaseTimeout)
 	defer cancel()
-	return e.store.Release(ctx, []Hold{e.ownHold()})
+	return e.retry(ctx, "release", func() error { return e.store.Release(ctx, []Hold{e.ownHold()}) })
 }
 
 // releaseTimeout bounds giving back tokens at the end: not given back only

@@ -19,6 +19,9 @@ var (
 	ErrNotOwner = errors.New("rollcall: partition is not owned here")
 	// ErrNoDestination: the destination does not exist. Nothing was sent.
 	ErrNoDestination = errors.New("rollcall: no such destination")
+	// ErrTryAgain: it was surely not stored, and trying again may help: no
+	// connection, too many requests. The Fate beside it is Unknown.
+	ErrTryAgain = errors.New("rollcall: not stored, to be tried again")
 	// ErrTooLarge: the message is larger than the broker takes. It was not sent
 	// and has no number.
 	ErrTooLarge = errors.New("rollcall: message too large")

@@ -141,7 +141,7 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 	if err := failpoint.Hit(ctx, "relay-stamped", len(rows)); err != nil {
 		return 0, err
 	}
-	finished, err := r.send(ctx, rows)
+	finished, settled, err := r.send(ctx, hold, rows)
 	if ferr := failpoint.Hit(ctx, "relay-sent", len(rows)); ferr != nil {
 		return 0, ferr
 	}
@@ -150,7 +150,7 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 			return 0, rerr
 		}
 	}
-	return len(finished), err
+	return len(finished) + settled, err
 }
 
 // stampRows numbers the rows that have no stamp yet.
@@ -179,9 +179,19 @@ func (r *Relay[X]) stampRows(ctx context.Context, rows []OutboxRow) ([]OutboxRow
 
 // send publishes runs of rows of one destination, in order, and returns those
 // that are finished: Stored, or Refused with the reason. It stops behind a run
-// that has an Unknown, which is sent again before anything later.
-func (r *Relay[X]) send(ctx context.Context, rows []OutboxRow) (finished []OutboxRow, err error) {
+// that has an Unknown, which is sent again before anything later. Where a
+// message must not be sent twice it goes alone, is settled at once, and counts
+// in settled.
+func (r *Relay[X]) send(ctx context.Context, hold Hold, rows []OutboxRow) (finished []OutboxRow, settled int, err error) {
 	for first := 0; first < len(rows); {
+		if r.unrepeatable(rows[first].Message.Destination) {
+			if err := r.sendOnce(ctx, hold, rows[first]); err != nil {
+				return finished, settled, err
+			}
+			settled++
+			first++
+			continue
+		}
 		last := first
 		var messages []Message
 		for last < len(rows) && rows[last].Message.Destination == rows[first].Message.Destination {
@@ -198,13 +208,20 @@ func (r *Relay[X]) send(ctx context.Context, rows []OutboxRow) (finished []Outbo
 				row.Refusal = result.Err.Error()
 				finished = append(finished, row)
 			default:
-				err = fmt.Errorf("outbox row %d: %w: %w", row.ID, ErrInDoubt, orUnknown(result.Err))
+				err = notStored(row, result.Err)
 			}
 		}
 		if err != nil {
-			return finished, err
+			return finished, settled, err
 		}
 		first = last
 	}
-	return finished, nil
+	return finished, settled, nil
+}
+
+func notStored(row OutboxRow, err error) error {
+	if errors.Is(err, ErrTryAgain) {
+		return fmt.Errorf("outbox row %d: %w", row.ID, err)
+	}
+	return fmt.Errorf("outbox row %d: %w: %w", row.ID, ErrInDoubt, orUnknown(err))
 }

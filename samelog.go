@@ -2,6 +2,7 @@ package rollcall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rollcall-mq/rollcall/internal/interval"
@@ -59,9 +60,18 @@ func (e *engine[X]) sameLog(ctx context.Context) error {
 	return nil
 }
 
+// readRoll waits for a store that is not there; a damaged one ends the run.
 func (e *engine[X]) readRoll(ctx context.Context, scope Scope) (*Roll, error) {
-	rows, err := e.store.Rolls(ctx, e.group, []Scope{scope})
-	if err != nil {
+	var rows []RollRow
+	var damaged error
+	err := e.retry(ctx, "read rolls", func() (err error) {
+		rows, err = e.store.Rolls(ctx, e.group, []Scope{scope})
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) {
+			damaged, err = err, nil
+		}
+		return err
+	})
+	if err = errors.Join(err, damaged); err != nil {
 		return nil, err
 	}
 	return OpenRoll(rows[0])

@@ -227,7 +227,8 @@ type Outbox[X any] interface {
 	// Enqueue writes messages in the user's transaction, in order.
 	Enqueue(ctx context.Context, tx X, messages []Message) error
 	// Pending returns the oldest rows, in the order of their ids, whatever was
-	// committed in between: never "greater than the last one seen".
+	// committed in between: never "greater than the last one seen". Rows that
+	// are refused or parked are not among them.
 	Pending(ctx context.Context, max int) ([]OutboxRow, error)
 	// Stamp writes stamps, partitions and ids into rows under the relay's
 	// token (ErrFenced), before the first send.
@@ -237,9 +238,40 @@ type Outbox[X any] interface {
 	Remove(ctx context.Context, hold Hold, rows []OutboxRow) error
 }
 
-// OutboxRow is a message waiting to be sent.
+// OutboxRow is a message waiting to be sent, or kept because it was not.
 type OutboxRow struct {
 	ID      int64
 	Message Message // Stamp is zero until the Relay has written it
 	Refusal string  // why the broker surely did not take it
+	// Attempt is the token of the relay that began to send it, and Doubt why
+	// nobody knows what became of that. Both only where a message must not be
+	// sent twice: see Attempts. Default: 0 and empty.
+	Attempt Token
+	Doubt   string
+}
+
+// Attempts is an optional power of an Outbox, found by type assertion: it
+// remembers that a message is being sent. A Relay needs it for a destination
+// that does not absorb a second copy (Unrepeatable): what may have been sent is
+// then never sent again by itself, it is parked, and an operator decides.
+type Attempts interface {
+	// Open notes, under the relay's token (ErrFenced), that the rows are about
+	// to be sent: durable when it returns. It sets their Attempt to the token.
+	// A row that is gone, open, refused or parked is an error, and nothing is
+	// written then.
+	Open(ctx context.Context, hold Hold, rows []OutboxRow) error
+	// Settle writes what became of an attempt: Stored deletes the row, Refused
+	// keeps it with its Refusal, Unknown with a Doubt parks it, Unknown without
+	// one (surely not sent) lets it wait again. It is the attempt's own word and
+	// needs no hold: it finds the row by ID and Attempt, also when a relay that
+	// took over has parked it since. False: an operator was faster, or another
+	// attempt began; nothing was written.
+	Settle(ctx context.Context, row OutboxRow, fate Fate) (bool, error)
+	// Kept returns rows that are refused or parked, by id, with ids above after.
+	Kept(ctx context.Context, after int64, max int) ([]OutboxRow, error)
+	// Redrive lets rows that are refused or parked be sent again, and Discard
+	// deletes them. Both return how many; other ids are passed over, so that
+	// doing it twice is harmless.
+	Redrive(ctx context.Context, ids []int64) (int, error)
+	Discard(ctx context.Context, ids []int64) (int, error)
 }

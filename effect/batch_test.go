@@ -1,14 +1,13 @@
 package effect_test
 
 import (
-	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"testing"
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/effect"
-	"github.com/rollcall-mq/rollcall/store/sqlite"
 	"pgregory.net/rapid"
 )
 
@@ -35,42 +34,44 @@ func everyMode() map[string][]effect.Table {
 	}
 }
 
-const everything = "SELECT * FROM (SELECT * FROM orders ORDER BY order_id) UNION ALL SELECT * FROM (SELECT x, y, n, NULL FROM other ORDER BY x, y)"
+const everything = "SELECT 1, order_id, status, amount, note FROM orders UNION ALL SELECT 2, x, y, n, NULL FROM other ORDER BY 1, 2, 3"
 
 // A batch ends exactly as its messages one after another: rows and outcomes.
 func TestBatchEqualsOneByOne(t *testing.T) {
 	for name, list := range everyMode() {
 		t.Run(name, func(t *testing.T) {
-			ddl := []string{ordersDDL, "CREATE TABLE other (x TEXT, y TEXT, n INTEGER, PRIMARY KEY (x, y))"}
-			batched, single := open(t, ddl...), open(t, ddl...)
-			ts := tables(t, batched, list...)
-			rapid.Check(t, func(r *rapid.T) {
-				one, two := beginTx(t, batched), beginTx(t, single)
-				defer one.Rollback()
-				defer two.Rollback()
-				for range rapid.IntRange(1, 3).Draw(r, "batches") {
-					ms := rapid.SliceOfN(rapid.Custom(drawMessage), 1, 45).Draw(r, "messages")
-					got, err := ts.HandleBatch(t.Context(), one.User(), ms)
-					must(t, err)
-					for i := range ms {
-						if want := ts.Handle(t.Context(), two.User(), ms[i]); !sameOutcome(got[i], want) {
-							r.Fatalf("message %d %s: batch %v, single %v", i, ms[i].Body, got[i], want)
-						}
-					}
-					if g, w := dump(t, one.User(), everything), dump(t, two.User(), everything); g != w {
-						r.Fatalf("batch:\n%s\none by one:\n%s", g, w)
-					}
+			onEach(t, nil, func(t *testing.T, batched *database) {
+				single := products[batched.name](t)
+				for _, db := range []*database{batched, single} {
+					db.exec(t, ordersDDL, "CREATE TABLE other (x {key}, y {key}, n {int}, PRIMARY KEY (x, y))")
 				}
+				ts := batched.tables(t, list...)
+				if batched.product != "sqlite" { // every statement is a turn to the server
+					defer flag.Set("rapid.checks", flag.Lookup("rapid.checks").Value.String())
+					must(t, flag.Set("rapid.checks", "20"))
+				}
+				rapid.Check(t, func(r *rapid.T) { batchEqualsSingles(t, r, batched.begin(t), single.begin(t), ts) })
 			})
 		})
 	}
 }
 
-func beginTx(t testing.TB, s *sqlite.Store) rollcall.Tx[*sql.Tx] {
-	t.Helper()
-	tx, err := s.Begin(t.Context())
-	must(t, err)
-	return tx
+func batchEqualsSingles(t *testing.T, r *rapid.T, one, two transaction, ts *effect.Tables) {
+	defer one.rollback()
+	defer two.rollback()
+	for range rapid.IntRange(1, 3).Draw(r, "batches") {
+		ms := rapid.SliceOfN(rapid.Custom(drawMessage), 1, 45).Draw(r, "messages")
+		got, err := one.batch(ts, ms)
+		must(t, err)
+		for i := range ms {
+			if want := two.one(ts, ms[i]); !sameOutcome(got[i], want) {
+				r.Fatalf("message %d %s: batch %v, single %v", i, ms[i].Body, got[i], want)
+			}
+		}
+		if g, w := dumpOf(t, one.c, everything), dumpOf(t, two.c, everything); g != w {
+			r.Fatalf("batch:\n%s\none by one:\n%s", g, w)
+		}
+	}
 }
 
 func drawMessage(r *rapid.T) rollcall.Message {

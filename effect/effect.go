@@ -10,6 +10,18 @@
 // Nothing of a message becomes SQL text. Numbers keep their digits: what a
 // column cannot hold exactly is an error that sets the message aside, never a
 // rounded value.
+//
+// Databases are SQLite, PostgreSQL, MySQL and MariaDB; their clients are the
+// caller's. On *sql.Tx a Tables is a handler itself; other transactions are
+// adapted, without casts:
+//
+//	tables, err := effect.NewTablesOn(ctx, pgxeffect.Conn(pool), effect.PostgreSQL(), list)
+//	handler := effect.BatchHandler(tables, pgxeffect.Tx) // rollcall.BatchHandler[pgx.Tx]
+//
+// Where others write at the same time, rows are locked in the order of their
+// keys, and a row that appears between the look and the insert is looked at
+// again: that needs READ COMMITTED. What differs between the databases stands
+// in docs/guarantees.md.
 package effect
 
 import (
@@ -104,7 +116,7 @@ const (
 	RuleNext  Rule = "next"  // the next one only; later ones wait (Early)
 )
 
-// Version is the version of a row: a whole number in an INTEGER column.
+// Version is the version of a row: a whole number in a column of integers.
 type Version struct {
 	// Column holds the version. Required in mode version.
 	Column string

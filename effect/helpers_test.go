@@ -2,6 +2,7 @@ package effect_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/effect"
-	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -44,18 +44,6 @@ func body(format string, args ...any) rollcall.Message {
 	return rollcall.Message{Body: fmt.Appendf(nil, format, args...)}
 }
 
-// apply runs a batch in a transaction of its own.
-func apply(t testing.TB, s *sqlite.Store, ts *effect.Tables, ms ...rollcall.Message) []error {
-	t.Helper()
-	tx, err := s.Begin(t.Context())
-	must(t, err)
-	defer tx.Rollback()
-	outcomes, err := ts.HandleBatch(t.Context(), tx.User(), ms)
-	must(t, err)
-	must(t, tx.Commit(t.Context()))
-	return outcomes
-}
-
 // applyOne runs one message.
 func applyOne(t testing.TB, s *sqlite.Store, ts *effect.Tables, m rollcall.Message) error {
 	t.Helper()
@@ -67,8 +55,12 @@ func applyOne(t testing.TB, s *sqlite.Store, ts *effect.Tables, m rollcall.Messa
 	return outcome
 }
 
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // dump is a query's answer with the types of its values.
-func dump(t testing.TB, db dialect.Queryer, query string) string {
+func dump(t testing.TB, db queryer, query string) string {
 	t.Helper()
 	rows, err := db.QueryContext(context.Background(), query)
 	must(t, err)
@@ -117,3 +109,5 @@ func wantOutcomes(t testing.TB, got []error, want ...error) {
 		}
 	}
 }
+
+func errorMentions(err error, text string) bool { return strings.Contains(err.Error(), text) }

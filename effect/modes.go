@@ -1,7 +1,6 @@
 package effect
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"strings"
@@ -168,6 +167,8 @@ func checkAmount(v any, c dialect.Column) error {
 			return fmt.Errorf("%v is no whole number, and the column is %s", v, c.Type)
 		}
 		return nil
+	case exact:
+		return nil
 	case string:
 		_, err := parseDecimal(v)
 		if err == nil && c.Affinity == dialect.Numeric {
@@ -184,6 +185,9 @@ func checkAmount(v any, c dialect.Column) error {
 // addTo adds exactly in INTEGER and TEXT columns, as floats in the others
 // (Approximate). A value that is no number is never taken for 0.
 func addTo(current, amount any, c dialect.Column) (any, error) {
+	if c.Kind == dialect.Decimal {
+		return addExact(current, amount, c)
+	}
 	switch c.Affinity {
 	case dialect.Integer:
 		a, ok1 := current.(int64)
@@ -193,6 +197,9 @@ func addTo(current, amount any, c dialect.Column) (any, error) {
 		}
 		if b > 0 && a > math.MaxInt64-b || b < 0 && a < math.MinInt64-b {
 			return nil, fmt.Errorf("%d + %d is beyond 64 bits", a, b)
+		}
+		if c.Kind == dialect.Int {
+			return bindInt(fmt.Sprint(a+b), c)
 		}
 		return a + b, nil
 	case dialect.Text:
@@ -204,6 +211,9 @@ func addTo(current, amount any, c dialect.Column) (any, error) {
 		b, err := parseDecimal(amount.(string))
 		if err != nil {
 			return nil, err
+		}
+		if c.Kind == dialect.String {
+			return bindString(a.add(b).String(), c)
 		}
 		return a.add(b).String(), nil
 	}
@@ -223,16 +233,6 @@ func float(v any) (float64, bool) {
 		return v, true
 	}
 	return 0, false
-}
-
-// equal compares two values as the column keeps them.
-func equal(a, b any) bool {
-	x, ok1 := a.([]byte)
-	y, ok2 := b.([]byte)
-	if ok1 || ok2 {
-		return ok1 && ok2 && bytes.Equal(x, y)
-	}
-	return a == b
 }
 
 // show is a value for people, cut short.

@@ -20,6 +20,8 @@ func bind(v value, c dialect.Column) (any, error) {
 	switch {
 	case v.kind == jsonpath.Null:
 		return nil, nil
+	case c.Kind != dialect.Loose:
+		return bindTyped(v, c)
 	case v.kind == jsonpath.Number:
 		return bindNumber(v.text, c)
 	case v.kind == jsonpath.Bool && c.Affinity != dialect.Text:

@@ -88,29 +88,47 @@ func TestSources(t *testing.T) {
 
 // A key is never null, is compared by its bytes, and whole.
 func TestKeysCompareBinary(t *testing.T) {
-	s := open(t, "CREATE TABLE k (id TEXT NOT NULL UNIQUE, n INTEGER)")
-	ts := tables(t, s, effect.Table{Name: "k", Mode: effect.Insert, Key: []string{"id"}, Columns: map[string]string{"id": "payload.id", "n": "const:1"}})
-	for _, id := range []string{"a", "A", "a ", "ä", "a\u0308", "", " "} {
-		if err := applyOne(t, s, ts, body(`{"id":%q}`, id)); err != nil {
-			t.Errorf("%q: %v", id, err)
+	onEach(t, []string{"CREATE TABLE k (id {key} NOT NULL UNIQUE, n {int})", "CREATE TABLE nullable (id {key} UNIQUE, n {int})"}, func(t *testing.T, db *database) {
+		table := effect.Table{Name: "k", Mode: effect.Insert, Key: []string{"id"}, Columns: map[string]string{"id": "payload.id", "n": "const:1"}}
+		ts := db.tables(t, table)
+		ids := []string{"a", "A", "a ", "ä", "a\u0308", "", " "}
+		for _, id := range ids[:3] {
+			if err := db.one(t, ts, body(`{"id":%q}`, id)); err != nil {
+				t.Errorf("%q: %v", id, err)
+			}
 		}
-	}
-	isData(t, applyOne(t, s, ts, body(`{"id":null}`)), "NOT NULL")
-	nullable := open(t, "CREATE TABLE k (id TEXT UNIQUE, n INTEGER)")
-	ts = tables(t, nullable, effect.Table{Name: "k", Mode: effect.Insert, Key: []string{"id"}, Columns: map[string]string{"id": "payload.id?", "n": "const:1"}})
-	isData(t, applyOne(t, nullable, ts, body(`{}`)), "a key needs a value")
+		var ms []rollcall.Message
+		for _, id := range ids {
+			ms = append(ms, body(`{"id":%q}`, id))
+		}
+		wantOutcomes(t, db.apply(t, ts, ms...), rollcall.Repeated, rollcall.Repeated, rollcall.Repeated, nil, nil, nil, nil)
+		if got := db.dump(t, "SELECT count(*) FROM k"); got != "int64:7" {
+			t.Error(got)
+		}
+		isData(t, db.one(t, ts, body(`{"id":null}`)), "NOT NULL")
+		table.Name, table.Columns = "nullable", map[string]string{"id": "payload.id?", "n": "const:1"}
+		isData(t, db.one(t, db.tables(t, table), body(`{}`)), "a key needs a value")
+	})
 }
 
 func TestLargeValues(t *testing.T) {
-	s := open(t, ordersDDL)
-	ts := tables(t, s, effect.Table{Name: "orders", Mode: effect.Set, Key: []string{"order_id"}, Columns: orderColumns})
-	big := strings.Repeat("x", 1<<20)
-	var ms []rollcall.Message
-	for _, id := range []string{"a", "b", "c"} {
-		ms = append(ms, body(`{"id":%q,"amount":1,"note":%q}`, id, big))
-	}
-	wantOutcomes(t, apply(t, s, ts, ms...), nil, nil, nil)
-	if got := dump(t, s.DB(), "SELECT sum(length(note)) FROM orders"); got != "int64:3145728" {
-		t.Error(got)
-	}
+	onEach(t, []string{ordersDDL}, func(t *testing.T, db *database) {
+		ts := db.tables(t, effect.Table{Name: "orders", Mode: effect.Set, Key: []string{"order_id"}, Columns: orderColumns})
+		big := strings.Repeat("x", 1<<20)
+		var ms []rollcall.Message
+		for i := range 20 { // more than a packet of MySQL
+			ms = append(ms, body(`{"id":"%d","amount":1,"note":%q}`, i, big))
+		}
+		for i, outcome := range db.apply(t, ts, ms...) {
+			if outcome != nil {
+				t.Errorf("message %d: %v", i, outcome)
+			}
+		}
+		if got := db.dump(t, "SELECT count(*) FROM orders WHERE length(note) = 1048576"); got != "int64:20" {
+			t.Error(got)
+		}
+		if strings.HasPrefix(db.product, "m") {
+			isData(t, db.one(t, ts, body(`{"id":"huge","amount":1,"note":%q}`, strings.Repeat(big, 9))), "raise max_allowed_packet")
+		}
+	})
 }

@@ -19,7 +19,8 @@ import (
 //	destination        where the message was read
 //	header.NAME        the first header of that name
 //	time               when it was sent: RFC 3339 in UTC; in an INTEGER column
-//	                   milliseconds since 1970
+//	                   milliseconds since 1970; in a column of timestamps UTC,
+//	                   cut to the column's precision
 //	const:TEXT         TEXT
 //
 // A "?" at the end of payload.PATH or header.NAME makes it optional: NULL when
@@ -82,6 +83,7 @@ type value struct {
 	kind jsonpath.Kind // String, Number, Bool or Null; objects and arrays are String
 	text string
 	raw  bool      // the body itself
+	json bool      // an object or array
 	time time.Time // of sourceTime
 }
 
@@ -147,7 +149,7 @@ func (r *reader) fromPath(s *Source) (value, error) {
 	case !ok:
 		return value{}, fmt.Errorf("the payload has no %q (write %q if it may be missing)", strings.TrimPrefix(s.text, "payload."), s.text+"?")
 	case v.Kind == jsonpath.Object || v.Kind == jsonpath.Array:
-		return value{kind: jsonpath.String, text: v.Text}, nil
+		return value{kind: jsonpath.String, text: v.Text, json: true}, nil
 	}
 	return value{kind: v.Kind, text: v.Text}, nil
 }

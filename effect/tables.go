@@ -26,19 +26,20 @@ type Tables struct {
 	keyed bool
 }
 
-// SQLite is the dialect to give to NewTables for store/sqlite.
-func SQLite() dialect.Dialect { return dialect.SQLite() }
-
 // NewTables checks the tables against the catalogue of db. The errors are
 // rollcall.ErrConfig and name table, field and next step; nothing was written.
 func NewTables(db *sql.DB, d dialect.Dialect, tables []Table) (*Tables, error) {
+	return NewTablesOn(context.Background(), SQL(db), d, tables)
+}
+
+// NewTablesOn is NewTables for any client.
+func NewTablesOn(ctx context.Context, c Conn, d dialect.Dialect, tables []Table) (*Tables, error) {
 	if len(tables) == 0 {
 		return nil, configError("", "name", "no table is given")
 	}
-	ctx := context.Background()
 	ts := &Tables{d: d}
 	for _, t := range tables {
-		e, cat, err := compile(ctx, db, d, t)
+		e, cat, err := compile(ctx, c, d, t)
 		if err != nil {
 			return nil, err
 		}
@@ -48,11 +49,7 @@ func NewTables(db *sql.DB, d dialect.Dialect, tables []Table) (*Tables, error) {
 		ts.number(e)
 		ts.entries = append(ts.entries, e)
 		ts.keyed = ts.keyed || t.Mode == Insert && len(e.key) > 0
-		triggers, err := hasTriggers(ctx, db, cat.Name)
-		if err != nil {
-			return nil, fmt.Errorf("effect.table %s: read its triggers: %w", t.Name, err)
-		}
-		ts.serial = ts.serial || triggers
+		ts.serial = ts.serial || cat.Triggers
 	}
 	return ts, nil
 }
@@ -95,38 +92,21 @@ func (ts *Tables) place(e *entry, cat dialect.Table) error {
 // blind modes do not depend on what is in the table.
 func blind(m Mode) bool { return m == Upsert || m == Set || m == Delete }
 
-func hasTriggers(ctx context.Context, db *sql.DB, table string) (bool, error) {
-	n := 0
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) = lower(?)", table).Scan(&n)
-	return n > 0, err
-}
-
-// Handle writes one message: it is a rollcall.Handler. It returns nil, or
-// rollcall.Stale, Early, Repeated or Filtered with nothing written, or an error
-// (made with rollcall.Dead when it is the message's fault). After another error
-// the transaction may hold a part: undo it.
-func (ts *Tables) Handle(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
-	outcomes, err := ts.handle(ctx, tx, []rollcall.Message{m})
+func (ts *Tables) handleOne(ctx context.Context, c Conn, m rollcall.Message) error {
+	outcomes, err := ts.handle(ctx, c, []rollcall.Message{m})
 	if err != nil {
 		return err
 	}
 	return outcomes[0]
 }
 
-// HandleBatch writes messages as if one after another, and returns an outcome
-// each: what Handle would return without having touched the database. An error
-// of the database is the second result; then the transaction may hold a part
-// and nothing is known of single messages: undo it and try smaller pieces.
-//
-// Of several changes to one row only the last is written, unless the table has
-// triggers: those see every change.
-func (ts *Tables) HandleBatch(ctx context.Context, tx *sql.Tx, ms []rollcall.Message) ([]error, error) {
+func (ts *Tables) handleAll(ctx context.Context, c Conn, ms []rollcall.Message) ([]error, error) {
 	if !ts.serial {
-		return ts.handle(ctx, tx, ms)
+		return ts.handle(ctx, c, ms)
 	}
 	outcomes := make([]error, len(ms))
 	for i := range ms {
-		one, err := ts.handle(ctx, tx, ms[i:i+1])
+		one, err := ts.handle(ctx, c, ms[i:i+1])
 		if err != nil {
 			return nil, err
 		}
@@ -135,40 +115,36 @@ func (ts *Tables) HandleBatch(ctx context.Context, tx *sql.Tx, ms []rollcall.Mes
 	return outcomes, nil
 }
 
-// errConflict: a row was there that we had not looked for.
+// errConflict: a row was there that we had not seen.
 var errConflict = errors.New("effect: a row with this key appeared")
 
-func (ts *Tables) handle(ctx context.Context, tx *sql.Tx, ms []rollcall.Message) ([]error, error) {
-	b := ts.newBatch(tx, ms)
-	if !ts.keyed {
-		return b.run(ctx, true)
-	}
+// tries is how often a batch looks again because another transaction was
+// faster. It locks what it sees, so the second time is the last but for the
+// worst luck, or for a conflict with another index.
+const tries = 4
+
+func (ts *Tables) handle(ctx context.Context, c Conn, ms []rollcall.Message) ([]error, error) {
+	b := ts.newBatch(c, ms)
 	// Inserts conflict rarely: repeats were dropped before. So insert first, and
 	// look at the rows that are there only if that fails.
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT rollcall_effect"); err != nil {
-		return nil, err
-	}
-	outcomes, err := b.run(ctx, false)
-	if err == nil {
-		_, err = tx.ExecContext(ctx, "RELEASE rollcall_effect")
-		return outcomes, err
-	}
-	if !errors.Is(err, errConflict) {
-		return nil, err
-	}
-	for _, q := range []string{"ROLLBACK TO rollcall_effect", "RELEASE rollcall_effect"} {
-		if _, err := tx.ExecContext(ctx, q); err != nil {
-			return nil, err
+	look := !ts.keyed
+	for try := 1; ; try++ {
+		outcomes, err := b.run(ctx, look)
+		if !errors.Is(err, errConflict) || try == tries || look && ts.alone() {
+			return outcomes, err
 		}
+		b.forget()
+		look = true
 	}
-	b.forget()
-	return b.run(ctx, true)
 }
+
+// alone: nobody else writes while we do, so what we looked at stays.
+func (ts *Tables) alone() bool { return ts.d.Family == dialect.FamilySQLite }
 
 // batch is the work of one HandleBatch.
 type batch struct {
 	ts       *Tables
-	tx       *sql.Tx
+	c        Conn
 	outcomes []error
 	rows     [][]row                // of each message, one for each entry that is for it
 	states   []map[string]*rowState // by target, by key
@@ -184,10 +160,12 @@ type row struct {
 
 // rowState is what becomes of one row of a target.
 type rowState struct {
-	exists  bool
+	exists  bool  // now, after the messages before
+	found   bool  // in the table
 	current []any // of the columns that the mode looks at
 	deleted bool  // first of all the row is deleted
 	key     []any
+	id      string // of the key
 	writes  []write
 	first   [1]write // where writes begins: most rows are written once
 }
@@ -198,8 +176,8 @@ type write struct {
 	values []any
 }
 
-func (ts *Tables) newBatch(tx *sql.Tx, ms []rollcall.Message) *batch {
-	b := &batch{ts: ts, tx: tx, outcomes: make([]error, len(ms)), rows: make([][]row, len(ms))}
+func (ts *Tables) newBatch(c Conn, ms []rollcall.Message) *batch {
+	b := &batch{ts: ts, c: c, outcomes: make([]error, len(ms)), rows: make([][]row, len(ms))}
 	b.forget()
 	// Reading JSON is a good part of the work, and free of the transaction.
 	workers := min(runtime.GOMAXPROCS(0), 1+len(ms)/minShare)
@@ -281,7 +259,7 @@ func (b *batch) run(ctx context.Context, look bool) ([]error, error) {
 			return nil, errConflict
 		}
 	}
-	return outcomes, b.write(ctx)
+	return outcomes, b.writeOrUndo(ctx, look)
 }
 
 // decide applies the rows of one message to the states, all or none.
@@ -313,7 +291,7 @@ func (b *batch) touch() {
 				if r.e.needsKey() {
 					s.key = pick(r.values, r.e.key)
 				}
-				s.writes = s.first[:0]
+				s.writes, s.id = s.first[:0], r.key
 				b.states[at][r.key] = s
 				b.order[at] = append(b.order[at], s)
 			}

@@ -31,6 +31,7 @@ func (f *File) check() []*Error {
 	for i := range f.Effect {
 		c.effect(i)
 	}
+	c.http()
 	c.guarantees()
 	if len(c.problems) == 0 {
 		c.tables()
@@ -133,6 +134,9 @@ func (c *checker) guarantees() {
 func (c *checker) effect(i int) {
 	at := fmt.Sprintf("effect[%d]", i)
 	t := c.file.Effect[i].Table
+	if t == nil && c.file.Effect[i].HTTP != nil {
+		return
+	}
 	if t == nil {
 		c.problem(at, requiredNext["effect"], "%s names no effect", at)
 		return

@@ -116,8 +116,9 @@ type Retry struct {
 type Effect struct {
 	// Table writes a row in the store's database.
 	Table *Table `yaml:"table"`
+	// HTTP posts the message, by way of the outbox of the tables' transaction.
+	HTTP *HTTP `yaml:"http"`
 
-	HTTP    Later `yaml:"http" next:"write a row with effect: {table: …} and call from there"`
 	Publish Later `yaml:"publish" next:"write a row with effect: {table: …} and publish from there"`
 	Redis   Later `yaml:"redis" next:"write a row with effect: {table: …}"`
 }

@@ -92,7 +92,8 @@ func fits(s *jsonschema.Schema, text string) error {
 var onlyParse = []string{"references", "a reference is no structure", "key that is not used", "window", "add without a record",
 	"a cycle without a record", "identifiers", "secrets in names, checked", "a machine with a cycle and no record",
 	"a window shorter than how late a message can come", "the retention longer than the window, by default",
-	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice"}
+	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice",
+	"http entries"}
 
 // TestSchemaRefuses: what Parse refuses, the schema refuses, where it can.
 func TestSchemaRefuses(t *testing.T) {

@@ -18,5 +18,8 @@ func (f *File) Setup() guarantee.Setup {
 			s.Tables = append(s.Tables, t.effect())
 		}
 	}
+	for _, h := range f.receivers() {
+		s.HTTP = append(s.HTTP, guarantee.HTTP{Name: h.Name, Honours: h.Honours})
+	}
 	return s
 }

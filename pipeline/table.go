@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"database/sql"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,25 +72,31 @@ func (t *Table) effect() effect.Table {
 	return out
 }
 
-// Tables are the effects of the file.
+// Tables are the table effects of the file.
 func (f *File) Tables() []effect.Table {
-	out := make([]effect.Table, len(f.Effect))
-	for i := range f.Effect {
-		out[i] = f.Effect[i].Table.effect()
+	var out []effect.Table
+	for i := range f.Effect { // tables stand before all others
+		if t := f.Effect[i].Table; t != nil {
+			out = append(out, t.effect())
+		}
 	}
 	return out
 }
 
-// Build checks the effects against the catalogue of db: a table or column that
-// is not there is an Error with line and caret. Nothing is written.
-func (f *File) Build(db *sql.DB, d dialect.Dialect) (*effect.Tables, error) {
+// Build checks the effects against the catalogue of a database: a table or
+// column that is not there is an Error with line and caret. Nothing is written.
+// A file without table effects yields nil.
+func (f *File) Build(ctx context.Context, c effect.Conn, d dialect.Dialect) (*effect.Tables, error) {
 	tables := f.Tables()
+	if len(tables) == 0 {
+		return nil, nil
+	}
 	for i := range tables { // one by one first, to know which entry is meant
-		if _, err := effect.NewTables(db, d, tables[i:i+1]); err != nil {
+		if _, err := effect.NewTablesOn(ctx, c, d, tables[i:i+1]); err != nil {
 			return nil, f.effectProblem(i, err)
 		}
 	}
-	built, err := effect.NewTables(db, d, tables)
+	built, err := effect.NewTablesOn(ctx, c, d, tables)
 	if err != nil {
 		return nil, f.effectProblem(0, err)
 	}

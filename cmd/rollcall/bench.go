@@ -17,11 +17,17 @@ const benchHelp = `Measures this machine with the embedded pair, log and store i
 folder: the ceiling F (the fastest batched insert of the same rows that the
 driver allows), each strategy, handlers, and the textbook's way, a transaction
 a message. Everything in one run, as shares of F: read ratios, the machine is
-noisy. Nothing is left behind but what --out and --svg name.`
+noisy. Nothing is left behind but what --out and --svg name.
+
+With --postgres it measures that server instead: each strategy and way to write
+handlers as shares of F there, locally and with a network's delay (0.5 ms a turn,
+1 ms a commit, for which the user must be a superuser), and with --redis the
+textbook's lock beside them. It works in a schema of its own and drops it.`
 
 type benchOptions struct {
-	messages int
-	out, svg string
+	messages        int
+	out, svg        string
+	postgres, redis string
 }
 
 func newBench(a *app) *cobra.Command {
@@ -37,6 +43,8 @@ func newBench(a *app) *cobra.Command {
 	f.IntVar(&o.messages, "messages", figures.Rows, "messages for each figure")
 	f.StringVar(&o.out, "out", "", "write the figures to this file, as JSON")
 	f.StringVar(&o.svg, "svg", "", "draw them into this file")
+	f.StringVar(&o.postgres, "postgres", "", "measure this PostgreSQL server (URL) instead of the embedded pair")
+	f.StringVar(&o.redis, "redis", "", "with --postgres: the Redis server (host:port) of the textbook's lock")
 	return cmd
 }
 
@@ -72,6 +80,9 @@ func (o *benchOptions) run(ctx context.Context, a *app) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
+	if o.postgres != "" {
+		return o.runServer(ctx, a)
+	}
 	config := figures.Config{Messages: o.messages, Begin: func(name string, at, of int) { a.note("%d of %d: %s", at+1, of, name) }}
 	if a.verbose {
 		config.Log = func(line string) { a.note("%s", line) }

@@ -33,12 +33,12 @@ again; doing it twice is harmless. Discard gives them up for good. What would
 change many is only shown, until --yes is added.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return usage(errors.New("what to do is missing"), "rollcall dead list, show, redrive or discard")
+			return usage(errors.New("what to do is missing"), "rollcall dead list, show, redrive, discard or outbox")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&o.config, "config", defaultFile, "pipeline file")
 	cmd.AddCommand(newDeadList(a, &o), newDeadShow(a, &o),
-		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding))
+		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding), newDeadOutbox(a, &o))
 	return cmd
 }
 

@@ -117,6 +117,13 @@ func openSQLite(path string, busy time.Duration) (*sql.DB, error) {
 }
 
 // buildEffects makes the handler of a pipeline.
-func buildEffects(f *pipeline.File, store *sqlite.Store) (*effect.Tables, error) {
-	return f.Build(store.DB(), effect.SQLite())
+func buildEffects(ctx context.Context, f *pipeline.File, store *sqlite.Store) (rollcall.BatchHandler[tx], error) {
+	tables, err := f.Build(ctx, effect.SQL(store.DB()), effect.SQLite())
+	if err != nil {
+		return nil, err
+	}
+	if tables == nil {
+		return f.HTTP(store.Outbox(), nil), nil
+	}
+	return f.HTTP(store.Outbox(), tables.HandleBatch), nil
 }

@@ -96,6 +96,9 @@ func trouble(event rollcall.Event) (kind, text string) {
 	case rollcall.InDoubt:
 		return "commit in doubt", fmt.Sprintf("a commit had no answer, redoing it: %v", e.Err)
 	case rollcall.Fenced:
+		if e.Partition.Destination == "" {
+			return "relay fenced", "another process has taken over sending the requests"
+		}
 		return "fenced", fmt.Sprintf("another worker has taken over %s/%d, nothing was settled", e.Partition.Destination, e.Partition.Number)
 	case rollcall.Paused:
 		return "paused " + e.Where, fmt.Sprintf("paused (%s), trying again in %v: %v", e.Where, e.For, e.Err)

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/pipeline"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
@@ -64,7 +63,7 @@ type pipe struct {
 	file    *pipeline.File
 	broker  *broker
 	store   *sqlite.Store
-	effects *effect.Tables
+	effects rollcall.BatchHandler[tx]
 }
 
 func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
@@ -77,7 +76,7 @@ func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	effects, err := buildEffects(f, store)
+	effects, err := buildEffects(ctx, f, store)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -109,13 +108,19 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 	meter := newMeter(a)
 	config := o.config(p.file)
 	config.Observer = meter
-	consumer := rollcall.NewBatchConsumer(p.file.Name, p.broker.source, rollcall.Store[tx](p.store), p.effects.HandleBatch, config)
+	consumer := rollcall.NewBatchConsumer(p.file.Name, p.broker.source, rollcall.Store[tx](p.store), p.effects, config)
+	requests, err := newRelaying(p, meter)
+	if err != nil {
+		return err
+	}
 	meter.begin()
+	requests.begin(ctx)
 	if o.untilEmpty {
 		err = consumer.RunUntilEmpty(ctx)
 	} else {
 		err = consumer.Run(ctx)
 	}
+	err = errors.Join(err, requests.end(ctx, o.untilEmpty && err == nil))
 	meter.end()
 	if errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) && interrupted(ctx) {
 		err = nil // it ended because it was to end; the books say how far it came
@@ -123,7 +128,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	return o.account(context.WithoutCancel(ctx), a, p, meter, interrupted(ctx))
+	return o.account(context.WithoutCancel(ctx), a, p, requests, meter, interrupted(ctx))
 }
 
 // config is the consumer's settings: the file's, and what flags change.
@@ -136,12 +141,16 @@ func (o *runOptions) config(f *pipeline.File) rollcall.ConsumerConfig {
 }
 
 // account prints what became of the messages and says what the exit code is.
-func (o *runOptions) account(ctx context.Context, a *app, p *pipe, m *meter, stopped bool) error {
+func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *relaying, m *meter, stopped bool) error {
 	measurer, ok := p.broker.source.(rollcall.Measurer)
 	if !ok {
 		return errors.New("the source cannot say how much it holds, so nothing can be added up")
 	}
 	b, err := takeBook(ctx, p.store, p.file.Name, measurer, p.broker.destination)
+	if err != nil {
+		return err
+	}
+	kept, err := requests.account(ctx, a, p.file.Name)
 	if err != nil {
 		return err
 	}
@@ -156,6 +165,8 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, m *meter, sto
 			"make source.embedded.retention longer than the longest time that no run is at work")
 	case o.failOn == "dead" && b.Dead+b.Parked > 0:
 		return findings(fmt.Errorf("%d messages are dead and %d parked", b.Dead, b.Parked), "rollcall dead list")
+	case o.failOn == "dead" && kept.Refused+kept.Parked > 0:
+		return kept.finding()
 	case stopped:
 		return errInterrupted
 	}

@@ -2,55 +2,64 @@ package dialect
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"sort"
 	"strings"
 )
 
-// Affinity is what a column makes of a value that is stored in it.
-type Affinity uint8
-
-// The affinities of SQLite (https://www.sqlite.org/datatype3.html).
-const (
-	Blob    Affinity = iota // keeps every value as it is bound
-	Text                    // turns numbers into text
-	Numeric                 // turns text that looks like a number into one
-	Integer                 // as Numeric
-	Real                    // turns every number into a float
-)
-
 // Column is one column of a table.
 type Column struct {
 	Name       string
-	Type       string // as declared
-	Affinity   Affinity
+	Type       string   // as declared
+	Affinity   Affinity // of a Loose column; what comes nearest to it of another one
+	Kind       Kind
 	NotNull    bool
 	HasDefault bool
 	Generated  bool // cannot be written
+
+	// What a value must keep to, where the kind has it: 0 or nil is no limit.
+	Least, Most      int64    // of Int
+	Precision, Scale int      // of Decimal: digits in all, and after the point (-1: any)
+	Length           int      // of Text in characters
+	Octets           int      // of Text and Bytes
+	Values           []string // of an enumeration
+	Repertoire       rune     // of Text: the highest character the character set has
+	Fixed            bool     // Text and Bytes of fixed length
+	Digits           int      // of Timestamp: of the fraction of a second
+	Zoned            bool     // Timestamp that knows its place on the time line
+	Single           bool     // Float of 32 bits
+	Plain            bool     // JSON that is kept as it is written
+	Strict           bool     // JSON that keeps 64-bit integers and floats only
+	NoZero           bool     // Text and JSON that cannot hold the character U+0000
+	Refused          string   // why the column cannot be written, with the next step
 }
 
 // Unique is a unique index.
 type Unique struct {
+	Name    string
 	Columns []string // as in the table, in the index's order
 	Plain   bool     // all rows, plain columns, compared binary: it can decide
+	Problem string   // why it cannot decide, with the next step
 }
 
 // Table is what the catalogue says of a table.
 type Table struct {
-	Name    string
-	Columns []Column
-	Uniques []Unique
+	Name     string
+	Columns  []Column
+	Uniques  []Unique
+	Triggers bool
+	// MostBytes is what the values of one statement may take, 0 is no limit.
+	MostBytes int
 }
 
-// Queryer is a handle, connection or transaction of database/sql.
-type Queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// Column returns the column of that name, which is compared as the database
-// does (SQLite: without regard to case).
+// Column returns the column of that name; without regard to case, if there is
+// none written like it.
 func (t Table) Column(name string) (Column, bool) {
+	for _, c := range t.Columns {
+		if c.Name == name {
+			return c, true
+		}
+	}
 	for _, c := range t.Columns {
 		if strings.EqualFold(c.Name, name) {
 			return c, true
@@ -59,14 +68,15 @@ func (t Table) Column(name string) (Column, bool) {
 	return Column{}, false
 }
 
-// Decides returns the unique index of exactly these columns.
-func (t Table) Decides(columns []string) (Unique, bool) {
+// Decides returns the unique index of exactly these columns, one that can
+// decide if there is one.
+func (t Table) Decides(columns []string) (best Unique, ok bool) {
 	for _, u := range t.Uniques {
-		if sameNames(u.Columns, columns) {
-			return u, true
+		if sameNames(u.Columns, columns) && (!ok || u.Plain && !best.Plain) {
+			best, ok = u, true
 		}
 	}
-	return Unique{}, false
+	return best, ok
 }
 
 func sameNames(a, b []string) bool {
@@ -90,144 +100,76 @@ func sameNames(a, b []string) bool {
 	return true
 }
 
+// catalogue is how one database is asked what it holds.
+type catalogue struct {
+	// ready says what is wrong with the connection itself.
+	ready func(context.Context, Conn) error
+	// names are the tables that can be written.
+	names    string
+	columns  func(context.Context, Conn, *Table) error
+	uniques  func(context.Context, Conn, *Table) error
+	triggers string // counts those of a table
+}
+
 // Inspect reads the catalogue. The error of a table that does not exist names
 // those whose names are near.
-func (d Dialect) Inspect(ctx context.Context, q Queryer, table string) (Table, error) {
+func (d Dialect) Inspect(ctx context.Context, c Conn, table string) (Table, error) {
 	if err := Check(table); err != nil {
 		return Table{}, err
 	}
+	t, err := d.find(ctx, c, table)
+	if err != nil {
+		return t, err
+	}
+	for _, part := range []struct {
+		what string
+		read func(context.Context, Conn, *Table) error
+	}{{"columns", d.catalogue.columns}, {"indexes", d.catalogue.uniques}, {"triggers", d.countTriggers}} {
+		if err := part.read(ctx, c, &t); err != nil {
+			return t, fmt.Errorf("read the %s of %q: %w", part.what, t.Name, err)
+		}
+	}
+	return t, nil
+}
+
+func (d Dialect) find(ctx context.Context, c Conn, table string) (t Table, err error) {
+	if d.catalogue.ready != nil {
+		if err := d.catalogue.ready(ctx, c); err != nil {
+			return t, err
+		}
+	}
 	var names []string
-	t := Table{}
-	err := scan(ctx, q, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", nil, func(r *sql.Rows) error {
+	err = scan(ctx, c, d.catalogue.names, nil, func(r Cursor) error {
 		var name string
 		err := r.Scan(&name)
-		if strings.EqualFold(name, table) {
+		if name == table || t.Name == "" && strings.EqualFold(name, table) {
 			t.Name = name
 		}
 		names = append(names, name)
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return t, fmt.Errorf("read the catalogue: %w", err)
-	}
-	if t.Name == "" {
+	case t.Name == "":
 		return t, fmt.Errorf("there is no table %q%s; create it, or name one that is there", table, Near(table, names))
-	}
-	if err := d.columns(ctx, q, &t); err != nil {
-		return t, fmt.Errorf("read the columns of %q: %w", t.Name, err)
-	}
-	if err := d.uniques(ctx, q, &t); err != nil {
-		return t, fmt.Errorf("read the indexes of %q: %w", t.Name, err)
 	}
 	return t, nil
 }
 
-func scan(ctx context.Context, q Queryer, query string, args []any, f func(*sql.Rows) error) error {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
+func (d Dialect) countTriggers(ctx context.Context, c Conn, t *Table) error {
+	return scan(ctx, c, d.catalogue.triggers, []any{t.Name}, func(r Cursor) error {
+		n := 0
+		err := r.Scan(&n)
+		t.Triggers = n > 0
 		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-func (d Dialect) columns(ctx context.Context, q Queryer, t *Table) error {
-	var primary []string
-	err := scan(ctx, q, `SELECT name, type, "notnull", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid`, []any{t.Name},
-		func(r *sql.Rows) error {
-			var c Column
-			var pk, hidden int
-			if err := r.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &pk, &hidden); err != nil {
-				return err
-			}
-			c.Affinity, c.Generated = affinityOf(c.Type), hidden != 0
-			if pk > 0 {
-				primary = append(primary, c.Name)
-			}
-			t.Columns = append(t.Columns, c)
-			return nil
-		})
-	if err != nil {
-		return err
-	}
-	// The row number under a name has no index in the catalogue; it fills
-	// itself in, so it need not be written.
-	if len(primary) == 1 {
-		for i, c := range t.Columns {
-			if c.Name == primary[0] && strings.EqualFold(c.Type, "INTEGER") {
-				t.Columns[i].HasDefault = true
-				t.Uniques = append(t.Uniques, Unique{Columns: primary, Plain: true})
-			}
-		}
-	}
-	return nil
-}
-
-func (d Dialect) uniques(ctx context.Context, q Queryer, t *Table) error {
-	byName := map[string]*Unique{}
-	var order []string
-	err := scan(ctx, q, `SELECT l.name, l.partial, COALESCE(x.name, ''), COALESCE(x.coll, ''), x.cid
-		FROM pragma_index_list(?) l JOIN pragma_index_xinfo(l.name) x WHERE l."unique" AND x.key ORDER BY l.seq, x.seqno`, []any{t.Name},
-		func(r *sql.Rows) error {
-			var index, column, collation string
-			var partial bool
-			var cid int
-			if err := r.Scan(&index, &partial, &column, &collation, &cid); err != nil {
-				return err
-			}
-			u := byName[index]
-			if u == nil {
-				u = &Unique{Plain: !partial}
-				byName[index] = u
-				order = append(order, index)
-			}
-			u.Columns = append(u.Columns, column)
-			if cid < 0 || !strings.EqualFold(collation, "BINARY") {
-				u.Plain = false
-			}
-			return nil
-		})
-	for _, name := range order {
-		if u := byName[name]; !t.has(*u) {
-			t.Uniques = append(t.Uniques, *u)
-		}
-	}
-	return err
+	})
 }
 
 // has reports whether the same index is known already.
 func (t *Table) has(u Unique) bool {
 	have, ok := t.Decides(u.Columns)
 	return ok && have.Plain == u.Plain
-}
-
-// affinityOf follows the five rules of SQLite.
-func affinityOf(declared string) Affinity {
-	upper := strings.ToUpper(declared)
-	contains := func(parts ...string) bool {
-		for _, p := range parts {
-			if strings.Contains(upper, p) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case contains("INT"):
-		return Integer
-	case contains("CHAR", "CLOB", "TEXT"):
-		return Text
-	case upper == "" || upper == "ANY" || contains("BLOB"):
-		return Blob
-	case contains("REAL", "FLOA", "DOUB"):
-		return Real
-	}
-	return Numeric
 }
 
 // Near is a hint naming the names that are like name, or all when none is and

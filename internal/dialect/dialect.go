@@ -2,33 +2,53 @@
 // lists of placeholders, and what the catalogue of a database says of a table.
 // Values are only ever bound; the only names that become text are identifiers
 // that passed Check and were found in the catalogue.
-//
-// SQLite is the only dialect as yet.
 package dialect
 
 import (
-	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+)
+
+// Family says which databases write the same SQL.
+type Family uint8
+
+// The families.
+const (
+	FamilySQLite Family = iota
+	FamilyPostgreSQL
+	FamilyMySQL // MariaDB, too
 )
 
 // Dialect is how one database writes SQL.
 type Dialect struct {
 	// Name is the database's, for errors.
 	Name string
+	// Family is which databases write the same.
+	Family Family
 	// Quote is the mark around identifiers.
 	Quote byte
 	// BestValues is how many bound values a statement takes to run fastest
 	// with the driver in use; MaxValues is the most it may have.
 	BestValues, MaxValues int
+
+	catalogue catalogue
+	conflict  func(error) bool
+	noIndex   func(error) bool
+	twoRows   func(error) bool
 }
 
-// SQLite is the dialect of SQLite as modernc.org/sqlite runs it: the driver
-// looks every bound value up in a list, so a long statement costs the square of
-// its length.
-func SQLite() Dialect {
-	return Dialect{Name: "SQLite", Quote: '"', BestValues: 80, MaxValues: 32766}
-}
+// TwoRows reports whether a subquery had two rows, by which statements for
+// MySQL say on purpose that a row is there.
+func (d Dialect) TwoRows(err error) bool { return err != nil && d.twoRows != nil && d.twoRows(err) }
+
+// NoIndex reports whether a statement failed because the unique index that it
+// counts on is gone.
+func (d Dialect) NoIndex(err error) bool { return err != nil && d.noIndex != nil && d.noIndex(err) }
+
+// Conflict reports whether a statement failed because a unique index or the
+// primary key has the value already.
+func (d Dialect) Conflict(err error) bool { return err != nil && d.conflict != nil && d.conflict(err) }
 
 // Check refuses everything but ^[A-Za-z_][A-Za-z0-9_]{0,62}$ as an identifier.
 func Check(name string) error {
@@ -63,6 +83,14 @@ func (d Dialect) RowsPerStatement(columns int) int {
 	return max(1, d.BestValues/max(1, columns))
 }
 
+// Placeholder is the nth one, from 1.
+func (d Dialect) Placeholder(n int) string {
+	if d.Family == FamilyPostgreSQL {
+		return "$" + strconv.Itoa(n)
+	}
+	return "?"
+}
+
 // List is "(?, ?, …)" with n placeholders.
 func List(n int) string {
 	if n <= 0 {
@@ -78,18 +106,4 @@ func Rows(n, columns int) string {
 	}
 	one := List(columns)
 	return strings.Repeat(one+", ", n-1) + one
-}
-
-// Conflict reports whether a statement failed because a unique index or the
-// primary key has the value already.
-func (d Dialect) Conflict(err error) bool {
-	var coded interface{ Code() int }
-	if !errors.As(err, &coded) {
-		return false
-	}
-	switch coded.Code() {
-	case 19 | 6<<8, 19 | 8<<8, 19 | 10<<8: // SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE, _ROWID
-		return true
-	}
-	return false
 }

@@ -22,7 +22,7 @@ func (s Setup) Refuse() []Refusal {
 	s = s.withDefaults()
 	out := append(s.refuseStore(), s.refuseBy()...)
 	out = append(out, s.refuseWindow()...)
-	return append(out, s.refuseTables()...)
+	return append(append(out, s.refuseTables()...), s.refuseHTTP()...)
 }
 
 func (s Setup) refuseStore() []Refusal {

@@ -65,7 +65,11 @@ func (s Setup) Later() bool { return !s.Broker.Now || !s.Store.Now }
 func (s Setup) Report() Report {
 	s = s.withDefaults()
 	r := Report{Records: s.records().names(s), Window: Span(s.Window)}
-	for _, f := range faults {
+	all := faults
+	if len(s.HTTP) > 0 {
+		all = slices.Concat(faults, httpFaults)
+	}
+	for _, f := range all {
 		a, window := f.of(s), ""
 		if f.within && a.record {
 			window = r.Window
@@ -125,7 +129,7 @@ func (s Setup) conditions() []string {
 	for i := range s.Tables {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
-	return out
+	return append(out, s.httpConditions()...)
 }
 
 func (s Setup) windowCondition() string {

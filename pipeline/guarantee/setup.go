@@ -31,6 +31,14 @@ type Setup struct {
 	Attempts int
 	// Tables are the effects.
 	Tables []effect.Table
+	// HTTP are the receivers of requests.
+	HTTP []HTTP
+}
+
+// HTTP is a receiver of requests.
+type HTTP struct {
+	Name    string
+	Honours bool // it takes a second request with the same key for the first one
 }
 
 func (s Setup) withDefaults() Setup {

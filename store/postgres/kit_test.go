@@ -122,12 +122,3 @@ func ledger(t testing.TB, s *postgres.Store, schema string) []string {
 	}
 	return lines
 }
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := servers.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}

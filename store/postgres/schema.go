@@ -50,9 +50,11 @@ var migrations = [][]string{{
 	`CREATE TABLE rollcall.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	destination text NOT NULL, part int NOT NULL, order_key bytea NOT NULL, message_id bytea NOT NULL,
-	time bytea, stamp bytea, headers bytea, body bytea, refusal bytea,
+	time bytea, stamp bytea, headers bytea, body bytea,
+	refusal bytea, attempt bigint NOT NULL DEFAULT 0, doubt bytea, -- attempt: token of the relay that began to send it
 	crc_fixed bigint NOT NULL, crc_stamp bigint NOT NULL)`,
-	`CREATE INDEX outbox_pending ON rollcall.outbox (id) WHERE refusal IS NULL`,
+	`CREATE INDEX outbox_pending ON rollcall.outbox (id) WHERE refusal IS NULL AND doubt IS NULL`,
+	`CREATE INDEX outbox_kept ON rollcall.outbox (id) WHERE refusal IS NOT NULL OR doubt IS NOT NULL`,
 	`CREATE TABLE rollcall.results (
 	grp text NOT NULL, dedup_key bytea NOT NULL, content bytea NOT NULL, done boolean NOT NULL, result bytea,
 	at bigint NOT NULL, crc bigint NOT NULL, PRIMARY KEY (grp, dedup_key))`,
@@ -79,7 +81,14 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('rollcall'), hashtext($1))", s.config.Schema); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.D.Schema); err != nil {
+		// A role may make tables in a schema that is there without the right to
+		// make schemas: do not try.
+		var there bool
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", s.config.Schema).Scan(&there)
+		if err == nil && !there {
+			_, err = tx.Exec(ctx, "CREATE SCHEMA "+s.D.Schema)
+		}
+		if err != nil {
 			return err
 		}
 		return s.Core.Migrate(ctx, direct{tx, s.D}, migrations)

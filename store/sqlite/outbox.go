@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
-// outbox is the send-side table.
+// outbox is the send-side table; attempts.go has what it remembers of sending.
 type outbox struct{ s *Store }
 
 // Enqueue writes messages in the user's transaction, in order; they are sent if
@@ -36,22 +36,29 @@ func (o outbox) Enqueue(ctx context.Context, tx *sql.Tx, messages []rollcall.Mes
 // Pending returns the oldest rows that wait. Ids are given out and become
 // visible in one order here, because writers are serial.
 func (o outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, error) {
+	return o.rows(ctx, "refusal IS NULL AND doubt IS NULL", 0, max)
+}
+
+// rows reads rows that are so, with ids above after.
+func (o outbox) rows(ctx context.Context, so string, after int64, max int) ([]rollcall.OutboxRow, error) {
 	if err := o.s.open(); err != nil {
 		return nil, err
 	}
 	var out []rollcall.OutboxRow
-	err := each(ctx, o.s.reader, `SELECT id, destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp
-		FROM rollcall_outbox WHERE refusal IS NULL ORDER BY id LIMIT ?`, []any{most(max)}, func(found *sql.Rows) error {
-		var r rows.Outbox
-		m := &r.Row.Message
-		err := found.Scan(&r.Row.ID, &m.Destination, &m.Partition, &r.Key, &r.ID, &r.Time, &r.Stamp, &r.Headers, &r.Body, &r.FixedSum, &r.StampSum)
-		if err != nil {
+	err := each(ctx, o.s.reader, `SELECT id, destination, part, key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp,
+		attempt, COALESCE(refusal, ''), COALESCE(doubt, '') FROM rollcall_outbox WHERE (`+so+`) AND id > ? ORDER BY id LIMIT ?`,
+		[]any{after, most(max)}, func(found *sql.Rows) error {
+			var r rows.Outbox
+			m := &r.Row.Message
+			err := found.Scan(&r.Row.ID, &m.Destination, &m.Partition, &r.Key, &r.ID, &r.Time, &r.Stamp, &r.Headers, &r.Body, &r.FixedSum, &r.StampSum,
+				&r.Row.Attempt, &r.Row.Refusal, &r.Row.Doubt)
+			if err != nil {
+				return err
+			}
+			row, err := r.Open()
+			out = append(out, row)
 			return err
-		}
-		row, err := r.Open()
-		out = append(out, row)
-		return err
-	})
+		})
 	if err != nil {
 		return nil, o.s.wrap("read the outbox", err)
 	}

@@ -78,6 +78,12 @@ CREATE TABLE rollcall_claims (
 );
 CREATE INDEX rollcall_claims_over ON rollcall_claims (grp, until);
 ALTER TABLE rollcall_schema ADD COLUMN claim_token INTEGER NOT NULL DEFAULT 0;
+`, `
+ALTER TABLE rollcall_outbox ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0; -- token of the relay that began to send it
+ALTER TABLE rollcall_outbox ADD COLUMN doubt TEXT;                         -- parked: why nobody knows what became of it
+DROP INDEX rollcall_outbox_pending;
+CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL AND doubt IS NULL;
+CREATE INDEX rollcall_outbox_kept ON rollcall_outbox (id) WHERE refusal IS NOT NULL OR doubt IS NOT NULL;
 `}
 
 // migrate creates or upgrades the tables in one transaction.

@@ -18,6 +18,9 @@ func workerCases[X any]() []Case[X] {
 		{"many-senders-one-worker", manySendersOneWorker[X]},
 		{"outbox", outboxRelayed[X]},
 		{"two-relays", twoRelays[X]},
+		{"outbox-attempt", outboxAttempt[X]},
+		{"outbox-unrepeatable", outboxUnrepeatable[X]},
+		{"outbox-late-answer", outboxLateAnswer[X]},
 	}
 }
 

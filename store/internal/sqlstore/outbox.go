@@ -69,19 +69,28 @@ func (o Outbox) insert(messages []rollcall.Message) (string, []any) {
 // row whose transaction was slow comes with the next call, never "greater than
 // the last one seen".
 func (o Outbox) Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, error) {
+	return o.read(ctx, "refusal IS NULL AND doubt IS NULL", 0, max)
+}
+
+// read reads rows that are so, with ids above after.
+func (o Outbox) read(ctx context.Context, so string, after int64, max int) ([]rollcall.OutboxRow, error) {
 	q, err := o.Database.Read()
 	if err != nil {
 		return nil, err
 	}
 	var out []rollcall.OutboxRow
-	err = q.Query(ctx, `SELECT id, destination, part, order_key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp
-		FROM rollcall.outbox WHERE refusal IS NULL ORDER BY id LIMIT ?`, args(most(max)), func(found Row) error {
+	err = q.Query(ctx, `SELECT id, destination, part, order_key, message_id, time, stamp, headers, body, crc_fixed, crc_stamp, attempt, refusal, doubt
+		FROM rollcall.outbox WHERE (`+so+`) AND id > ? ORDER BY id LIMIT ?`, args(after, most(max)), func(found Row) error {
 		var r rows.Outbox
+		var refusal, doubt []byte
+		var attempt int64
 		m := &r.Row.Message
-		err := found.Scan(&r.Row.ID, &m.Destination, &m.Partition, &r.Key, &r.ID, &r.Time, &r.Stamp, &r.Headers, &r.Body, &r.FixedSum, &r.StampSum)
+		err := found.Scan(&r.Row.ID, &m.Destination, &m.Partition, &r.Key, &r.ID, &r.Time, &r.Stamp, &r.Headers, &r.Body, &r.FixedSum, &r.StampSum,
+			&attempt, &refusal, &doubt)
 		if err != nil {
 			return err
 		}
+		r.Row.Attempt, r.Row.Refusal, r.Row.Doubt = rollcall.Token(attempt), string(refusal), string(doubt)
 		row, err := r.Open()
 		out = append(out, row)
 		return err

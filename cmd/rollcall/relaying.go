@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/effect/httpsend"
+)
+
+// relaying sends the requests of a pipeline beside its consumer. All of its
+// methods do nothing for a pipeline without HTTP effects.
+type relaying struct {
+	pipe   *pipe
+	sender *httpsend.Sender
+	relay  *rollcall.Relay[tx]
+	stop   context.CancelFunc
+	ended  chan error
+}
+
+// standby is how long a relay leaves the outbox to another process that took it
+// over: longer than the default, since each change of hands interrupts requests.
+const standby = 30 * time.Second
+
+// requestBatch is how many requests to receivers that honour keys are taken out
+// of the outbox in one transaction, and after a crash made again at most.
+const requestBatch = 20
+
+func newRelaying(p *pipe, observer rollcall.Observer) (*relaying, error) {
+	sender, err := p.file.Sender()
+	if err != nil || sender == nil {
+		return &relaying{}, err
+	}
+	config := rollcall.RelayConfig{Batch: requestBatch, Standby: standby, Observer: observer}
+	return &relaying{pipe: p, sender: sender, relay: rollcall.NewRelay(rollcall.Store[tx](p.store), sender, config)}, nil
+}
+
+func (r *relaying) begin(ctx context.Context) {
+	if r.sender == nil {
+		return
+	}
+	ctx, r.stop = context.WithCancel(ctx)
+	r.ended = make(chan error, 1)
+	go func() { r.ended <- r.relay.Run(ctx) }()
+}
+
+// end finishes the request in hand; with drain it empties the outbox first.
+func (r *relaying) end(ctx context.Context, drain bool) error {
+	if r.sender == nil {
+		return nil
+	}
+	r.stop()
+	err := <-r.ended
+	if drain && err == nil && ctx.Err() == nil {
+		err = r.relay.Drain(ctx)
+		if ctx.Err() != nil {
+			err = nil // stopped; what is left is sent by the next run
+		}
+	}
+	return errors.Join(err, r.sender.Close(context.WithoutCancel(ctx)))
+}
+
+// keptRequests is what became of requests that are not sent by themselves any more.
+type keptRequests struct {
+	Type    string `json:"type"`
+	Group   string `json:"group"`
+	Drained bool   `json:"drained"` // none waits to be sent
+	Refused int    `json:"refused"`
+	Parked  int    `json:"parked"`
+}
+
+// account prints what lies in the outbox and returns it.
+func (r *relaying) account(ctx context.Context, a *app, group string) (keptRequests, error) {
+	k := keptRequests{Type: "http", Group: group}
+	if r.sender == nil {
+		return k, nil
+	}
+	waiting, err := r.pipe.store.Outbox().Pending(ctx, 1)
+	if err != nil {
+		return k, err
+	}
+	k.Drained = len(waiting) == 0
+	err = eachKept(ctx, r.pipe.store, func(row *rollcall.OutboxRow) error {
+		if row.Refusal != "" {
+			k.Refused++
+		} else {
+			k.Parked++
+		}
+		return nil
+	})
+	if err != nil || a.json {
+		return k, errors.Join(err, a.objectIf(err == nil, k))
+	}
+	wait := "all requests are sent"
+	if !k.Drained {
+		wait = "some requests wait to be sent"
+	}
+	a.say("http: %s; refused %d, parked %d", wait, k.Refused, k.Parked)
+	if k.Refused+k.Parked > 0 {
+		a.note("next: rollcall dead outbox")
+	}
+	return k, nil
+}
+
+func (a *app) objectIf(is bool, v any) error {
+	if !is {
+		return nil
+	}
+	return a.object(v)
+}
+
+func (k *keptRequests) finding() error {
+	return findings(fmt.Errorf("%d requests are refused and %d parked", k.Refused, k.Parked), "rollcall dead outbox")
+}

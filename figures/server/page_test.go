@@ -1,0 +1,33 @@
+package server
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+)
+
+// TestPage compares the pages with the figures that the command wrote.
+func TestPage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/figures-postgres.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p Page
+	if err := json.Unmarshal(text, &p); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"../../docs/figures-postgres.md": p.Markdown(), "../../docs/figures-postgres.svg": p.SVG()} {
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is not what its figures say; run: UPDATE=1 go test -run TestPage ./figures/server", name)
+		}
+	}
+}

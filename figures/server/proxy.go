@@ -1,0 +1,81 @@
+package server
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// turn is how much longer a request takes with the network profile.
+const turn = 500 * time.Microsecond
+
+// proxy passes bytes on and holds up what comes from clients.
+type proxy struct {
+	listener net.Listener
+	target   string
+	mu       sync.Mutex
+	conns    []net.Conn
+}
+
+func newProxy(target string) (*proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{listener: l, target: target}
+	go p.accept()
+	return p, nil
+}
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns = append(p.conns, client, server)
+		p.mu.Unlock()
+		go pass(server, client, turn)
+		go pass(client, server, 0)
+	}
+}
+
+// pass copies until one side ends. Sleeping goes by the kernel: time.Sleep takes
+// at least a millisecond in an idle program.
+func pass(to, from net.Conn, delay time.Duration) {
+	defer func() { _, _ = to.Close(), from.Close() }()
+	buffer := make([]byte, 1<<20)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if delay > 0 {
+				left := syscall.NsecToTimespec(delay.Nanoseconds())
+				_ = syscall.Nanosleep(&left, nil)
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+}

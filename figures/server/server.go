@@ -1,0 +1,134 @@
+// Package server measures what recording "done" on a database server costs: each
+// strategy and way to write handlers, and the textbook's pattern, as shares of F,
+// the same effects in batches without any record.
+//
+// The effect is an order and the balance of one of a thousand accounts. A fifth
+// of the deliveries are repeats; F's have been removed beforehand, and rates are
+// deliveries a second, so that F and the others end with the same tables. Bodies
+// are read without JSON, and the log lies in memory: what is compared is the
+// work with the database.
+package server
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config is the settings of a Run.
+type Config struct {
+	// Postgres is the server's URL. A schema of its own is made and dropped.
+	// Required.
+	Postgres string
+	// Redis is the address of a server for the textbook's lock. Default: none,
+	// the textbook is left out.
+	Redis string
+	// Deliveries of each set-based figure; handlers and the textbook, which are
+	// slower, get fewer. Default: 100,000.
+	Deliveries int
+	// Network adds 0.5 ms to each turn and 1 ms to each commit, as an ordinary
+	// cloud database has. Default: false.
+	Network bool
+	// Only measures ways whose name contains this. Default: all.
+	Only string
+	// Log is told what is measured. Default: nobody.
+	Log func(string)
+}
+
+// Figure is one line.
+type Figure struct {
+	Name    string  `json:"name"`
+	Workers int     `json:"workers"`
+	Network bool    `json:"network"`
+	Target  float64 `json:"target,omitempty"` // share, or factor, that is wanted; 0: none
+	Share   float64 `json:"share"`            // of Of
+	Of      string  `json:"of"`
+	Rate    float64 `json:"rate"` // deliveries/s
+}
+
+// Reached reports whether the target is met; true where there is none.
+func (f Figure) Reached() bool { return f.Share >= f.Target }
+
+// Page is one run.
+type Page struct {
+	Date     string   `json:"date"`
+	Go       string   `json:"go"`
+	Postgres string   `json:"postgres"` // as asked from it
+	Redis    string   `json:"redis,omitempty"`
+	CPUs     int      `json:"cpus"`
+	Figures  []Figure `json:"figures"`
+}
+
+const repetitions = 3
+
+// Run measures all figures of one profile, each against an F measured just
+// before and just after it, and adds them to p.
+func Run(ctx context.Context, c Config, p *Page) error {
+	if c.Deliveries == 0 {
+		c.Deliveries = 100_000
+	}
+	if c.Log == nil {
+		c.Log = func(string) {}
+	}
+	h, err := open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	p.Date, p.Go, p.CPUs = time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU()
+	p.Postgres, p.Redis = h.version, h.redisVersion
+	rates := make(map[string]float64)
+	for _, w := range ways(c) {
+		if !strings.Contains(w.name, c.Only) {
+			continue
+		}
+		f, err := h.measure(ctx, w)
+		if err != nil {
+			return fmt.Errorf("%s, %d workers: %w", w.name, w.workers, err)
+		}
+		rates[fmt.Sprint(w.name, w.workers)] = f.Rate
+		if w.of != "" {
+			f.Of, f.Share = w.of, f.Rate/rates[fmt.Sprint(w.of, w.ofWorkers)]
+		}
+		f.Target, f.Network = w.target, c.Network
+		p.Figures = append(p.Figures, f)
+		c.Log(fmt.Sprintf("%-34s %2d workers %9.0f/s  %.3g of %s", f.Name, f.Workers, f.Rate, f.Share, f.Of))
+	}
+	return nil
+}
+
+// measure takes the medians of a way. F is that before and that after, averaged.
+func (h *hall) measure(ctx context.Context, w way) (Figure, error) {
+	var rates, shares []float64
+	n := max(w.least, h.c.Deliveries/max(1, w.slower))
+	ceiling := func() (float64, error) {
+		d, err := h.ceiling(ctx, newLoad(h.c.Deliveries, w.workers, w.distinct))
+		return float64(h.c.Deliveries) / d.Seconds(), err
+	}
+	for range repetitions {
+		runtime.GC()
+		before, err := ceiling()
+		if err != nil {
+			return Figure{}, err
+		}
+		d, err := w.run(ctx, h, newLoad(n, w.workers, w.distinct))
+		if err != nil {
+			return Figure{}, err
+		}
+		after, err := ceiling()
+		if err != nil {
+			return Figure{}, err
+		}
+		rate := float64(n) / d.Seconds()
+		rates, shares = append(rates, rate), append(shares, rate/((before+after)/2))
+	}
+	return Figure{Name: w.name, Workers: w.workers, Of: "F", Share: median(shares), Rate: median(rates)}, nil
+}
+
+func median(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
+}

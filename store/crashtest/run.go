@@ -1,0 +1,190 @@
+package crashtest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/servers"
+)
+
+// Load is one run.
+type Load struct {
+	Messages int // each is stored, every twentieth twice
+	Senders  int
+	By       []rollcall.Strategy
+	Gather   bool
+	Workers  int // of each of two processes
+	// Kills of worker processes and of the server, with messages in work.
+	WorkerKills, ServerKills int
+	// Cut ends all connections every 100 ms while it lasts, this often.
+	Cuts int
+}
+
+// Run works a load off, with its faults, and judges.
+func Run[X any](t *testing.T, s Storage[X], server *servers.Server, schema string, load Load) {
+	r := &run[X]{t: t, s: s, server: server, load: load, random: rand.New(rand.NewPCG(1, uint64(load.Messages)))}
+	r.job = job{Folder: filepath.Join(t.TempDir(), "log"), URL: server.URL(), Schema: schema, Workers: load.Workers, By: load.By, Gather: load.Gather}
+	r.send()
+	for i := range r.processes {
+		r.processes[i] = start(t, r.job)
+	}
+	begun := time.Now()
+	r.hurt()
+	r.rest(begun)
+	r.judge()
+}
+
+type run[X any] struct {
+	t         *testing.T
+	s         Storage[X]
+	server    *servers.Server
+	load      Load
+	random    *rand.Rand
+	job       job
+	processes [2]*process
+}
+
+// send stores the messages; some come twice, as from a sender that lost its
+// confirmations.
+func (r *run[X]) send() {
+	_, sender, closing, err := r.s.Log(r.job.Folder)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	lives := make([]rollcall.Life, r.load.Senders)
+	numbers := make(map[rollcall.Scope]uint64)
+	for i := range lives {
+		lives[i] = rollcall.NewLife()
+	}
+	lanes, err := sender.Lanes(context.Background(), destination)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var messages []rollcall.Message
+	for n := range r.load.Messages {
+		m := rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("order-", n)), Key: fmt.Sprint("k", n%211), Body: fmt.Append(nil, n),
+			Stamp: rollcall.Stamp{Life: lives[n%len(lives)], Origin: rollcall.OriginOf(destination), OwnID: true}}
+		m.Partition = lanes.Pick(&m)
+		m.Stamp.Lane = uint32(m.Partition)
+		numbers[rollcall.SenderScope(m.Stamp)]++
+		m.Stamp.Sequence = numbers[rollcall.SenderScope(m.Stamp)]
+		messages = append(messages, m)
+		if n%20 == 0 {
+			messages = append(messages, m)
+		}
+	}
+	for len(messages) > 0 {
+		part := messages[:min(1000, len(messages))]
+		for _, result := range sender.Publish(context.Background(), destination, part) {
+			if result.Fate != rollcall.Stored {
+				r.t.Fatal(result.Err)
+			}
+		}
+		messages = messages[len(part):]
+	}
+	if err := closing(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hurt kills and cuts while there is work.
+func (r *run[X]) hurt() {
+	faults := strings.Repeat("w", r.load.WorkerKills) + strings.Repeat("s", r.load.ServerKills) + strings.Repeat("c", r.load.Cuts)
+	order := []byte(faults)
+	r.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	for _, fault := range order {
+		time.Sleep(time.Duration(50+r.random.IntN(150)) * time.Millisecond)
+		switch fault {
+		case 'w':
+			r.killWorker()
+		case 's':
+			r.killServer()
+		case 'c':
+			if err := r.s.CutAll(r.t.Context(), r.job.URL); err != nil {
+				r.t.Fatalf("cut all connections: %v", err)
+			}
+		}
+	}
+}
+
+// killWorker kills a process that has messages in work, and starts another.
+func (r *run[X]) killWorker() {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Duration(r.random.IntN(10)) * time.Millisecond) {
+		i := r.random.IntN(len(r.processes))
+		if r.processes[i].killInWork() {
+			r.processes[i] = start(r.t, r.job)
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited %v for a process with messages in work: the load is too small for its faults", patience)
+		}
+	}
+}
+
+// killServer kills the server while a process has messages in work.
+func (r *run[X]) killServer() {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		step, n := r.processes[r.random.IntN(len(r.processes))].at()
+		if n > 0 {
+			pid := r.server.Pid()
+			if err := r.server.Kill(); err != nil {
+				r.t.Fatal(err)
+			}
+			r.t.Logf("server (pid %d) killed while a worker was after step %s with %d in work", pid, step, n)
+			time.Sleep(50 * time.Millisecond)
+			if err := r.server.Restart(); err != nil {
+				r.t.Fatal(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited %v for a process with messages in work: the load is too small for its faults", patience)
+		}
+	}
+}
+
+// rest lets the processes finish: they drain, then two others empty the log.
+func (r *run[X]) rest(begun time.Time) {
+	r.job.Until = true
+	last := [2]*process{start(r.t, r.job), start(r.t, r.job)}
+	for _, p := range r.processes {
+		if err := p.stdin.Close(); err != nil {
+			r.t.Fatal(err)
+		}
+		p.ended()
+	}
+	for _, p := range last {
+		p.ended()
+	}
+	r.t.Logf("%d messages by 2 processes with %d workers each, %d worker kills, %d server kills, %d cuts: %.1f s",
+		r.load.Messages, r.load.Workers, r.load.WorkerKills, r.load.ServerKills, r.load.Cuts, time.Since(begun).Seconds())
+}
+
+// judge counts every effect.
+func (r *run[X]) judge() {
+	effects, err := r.s.Ledger(context.Background(), r.job.URL, r.job.Schema)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	lost, doubled, foreign := 0, 0, 0
+	for n := range int64(r.load.Messages) {
+		switch times := effects[n]; {
+		case times == 0:
+			lost++
+		case times > 1:
+			doubled++
+		}
+		delete(effects, n)
+	}
+	foreign = len(effects)
+	r.t.Logf("%d lost, %d doubled", lost, doubled)
+	if lost+doubled+foreign > 0 {
+		r.t.Errorf("%d lost, %d doubled, %d that nobody sent, of %d messages", lost, doubled, foreign, r.load.Messages)
+	}
+}
