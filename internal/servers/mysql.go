@@ -66,7 +66,7 @@ func mysqlSettings(more map[string]string) map[string]string {
 		"bind-address": "127.0.0.1", "skip-name-resolve": "ON",
 		"innodb-flush-log-at-trx-commit": "1", "innodb-doublewrite": "ON",
 		"innodb-buffer-pool-size": "32M", "performance-schema": "OFF", "max-allowed-packet": "16M",
-		"character-set-server": "utf8mb4", "collation-server": "utf8mb4_bin",
+		"character-set-server": "utf8mb4", "collation-server": "utf8mb4_bin", "max-connections": "300",
 	}
 	maps.Copy(both, more)
 	return both

@@ -31,6 +31,17 @@ func Ends(text string, f Flavour) string {
 	}
 }
 
+// First returns the first words of the text's first statement, in upper case.
+func First(text string, f Flavour) []string {
+	s := scanner{text: text, flavour: f}
+	for {
+		words, more := s.statement()
+		if len(words) > 0 || !more {
+			return words
+		}
+	}
+}
+
 func ends(words []string, f Flavour) bool {
 	word := func(i int) string {
 		if i < len(words) {

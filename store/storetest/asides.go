@@ -117,7 +117,7 @@ func redriveAny[X any](t *testing.T, h Harness[X]) {
 // worker has taken the row and applied it.
 func failedRun[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Replayable)
-	if !w.storage.Writers {
+	if !w.storage.Writers || w.storage.UndoKeepsLocks {
 		return // no other transaction can come in between
 	}
 	m := w.stamped(1, "k")

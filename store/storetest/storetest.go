@@ -27,6 +27,9 @@ type Storage[X any] struct {
 	// Writers: several transactions can be open at once, and rows are locked
 	// one by one. Else writers queue for the whole store.
 	Writers bool
+	// UndoKeepsLocks: undoing to a savepoint keeps the locks of rows that were
+	// taken since, so that nobody comes in between.
+	UndoKeepsLocks bool
 	// Deadlocks is how many the server has counted; nil where there can be none.
 	Deadlocks func() int
 	// LateCommit makes the next COMMIT lose its answer and happen later; nil

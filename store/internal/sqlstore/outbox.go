@@ -20,12 +20,27 @@ func (o Outbox) Enqueue(ctx context.Context, q Querier, messages []rollcall.Mess
 				rollcall.ErrConfig, i+1, len(messages))
 		}
 	}
-	err := chunks(o.D, messages, func(part []rollcall.Message) error {
+	for len(messages) > 0 {
+		part := o.together(messages)
 		query, list := o.insert(part)
-		_, err := q.Exec(ctx, query, list...)
-		return err
-	})
-	return o.Database.Wrap("enqueue", err)
+		if _, err := q.Exec(ctx, query, list...); err != nil {
+			return o.Database.Wrap("enqueue", err)
+		}
+		messages = messages[len(part):]
+	}
+	return nil
+}
+
+// together are the first messages, as many as one statement bears: where lists
+// are spelled out a server bounds its bytes (max_allowed_packet, 16 MiB and more).
+func (o Outbox) together(messages []rollcall.Message) []rollcall.Message {
+	const most = 2 << 20
+	n, bytes := 0, 0
+	for n < len(messages) && n < o.D.most() && (o.D.Arrays || n == 0 || bytes+messages[n].Size() <= most) {
+		bytes += messages[n].Size()
+		n++
+	}
+	return messages[:n]
 }
 
 func (o Outbox) insert(messages []rollcall.Message) (string, []any) {
