@@ -32,6 +32,8 @@ type Config struct {
 	// Network adds 0.5 ms to each turn and 1 ms to each commit, as an ordinary
 	// cloud database has. Default: false.
 	Network bool
+	// Repetitions of each figure, of which the median counts. Default: 3.
+	Repetitions int
 	// Only measures ways whose name contains this. Default: all.
 	Only string
 	// Log is told what is measured. Default: nobody.
@@ -69,6 +71,9 @@ const repetitions = 3
 func Run(ctx context.Context, c Config, p *Page) error {
 	if c.Deliveries == 0 {
 		c.Deliveries = 100_000
+	}
+	if c.Repetitions == 0 {
+		c.Repetitions = repetitions
 	}
 	if c.Log == nil {
 		c.Log = func(string) {}
@@ -108,7 +113,7 @@ func (h *hall) measure(ctx context.Context, w way) (Figure, error) {
 		d, err := h.ceiling(ctx, newLoad(h.c.Deliveries, w.workers, w.distinct))
 		return float64(h.c.Deliveries) / d.Seconds(), err
 	}
-	for range repetitions {
+	for range h.c.Repetitions {
 		runtime.GC()
 		before, err := ceiling()
 		if err != nil {

@@ -22,7 +22,7 @@ func TestRun(t *testing.T) {
 	}
 	for _, network := range []bool{false, true} {
 		var p Page
-		c := Config{Postgres: postgres.URL(), Redis: strings.TrimPrefix(redis.URL(), "redis://"), Deliveries: deliveries, Network: network, Only: only,
+		c := Config{Postgres: postgres.URL(), Redis: strings.TrimPrefix(redis.URL(), "redis://"), Deliveries: deliveries, Network: network, Only: only, Repetitions: 1,
 			Log: func(line string) { t.Log(line) }}
 		if err := Run(context.Background(), c, &p); err != nil {
 			t.Fatal(err)
