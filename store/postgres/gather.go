@@ -59,8 +59,12 @@ func (g *gathering) leave() {
 // run waits for the answers to a lane's statements.
 func (g *gathering) run(statements ...statement) []*result {
 	for _, st := range statements {
-		if word := sqltext.Ends(st.text, sqltext.PostgreSQL); word != "" {
-			return failed(len(statements), fmt.Errorf("%w (%s); it was not run", errUserEnded, word))
+		err := refused(st.text)
+		if word := sqltext.Savepoint(st.text, sqltext.PostgreSQL); err == nil && word != "" {
+			err = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
+		}
+		if err != nil {
+			return failed(len(statements), err)
 		}
 	}
 	c := &call{statements: statements, done: make(chan struct{})}

@@ -19,6 +19,10 @@ var errUserEnded = errors.New("postgres store: the transaction belongs to rollca
 var errRefused = errors.New("postgres store: Conn and LargeObjects of a handler's transaction are refused: " +
 	"what runs on the bare connection is not seen by rollcall; use the other methods of pgx.Tx")
 
+// errOutlives: a setting that later transactions of the pool would inherit, or
+// that takes from the whole batch what the store promises.
+var errOutlives = errors.New("postgres store: a handler's setting must not outlive its transaction, nor change how it commits: use SET LOCAL")
+
 // userTx is the transaction as a handler sees it.
 type userTx struct {
 	t     *Tx
@@ -32,11 +36,22 @@ func (u *userTx) ready(ctx context.Context, texts ...string) error {
 		return pgx.ErrTxClosed
 	}
 	for _, text := range texts {
-		if word := sqltext.Ends(text, sqltext.PostgreSQL); word != "" {
-			return fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
+		if err := refused(text); err != nil {
+			return err
 		}
 	}
 	return u.t.flush(ctx)
+}
+
+// refused is why a handler may not run a text.
+func refused(text string) error {
+	if word := sqltext.Ends(text, sqltext.PostgreSQL); word != "" {
+		return fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
+	}
+	if word := sqltext.Outlives(text); word != "" {
+		return fmt.Errorf("%w (%s); it was not run", errOutlives, word)
+	}
+	return nil
 }
 
 // Exec implements pgx.Tx.
