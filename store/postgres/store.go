@@ -83,6 +83,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	version string
 	closed  atomic.Bool
+	defers  atomic.Bool // a COMMIT failed on a deferred constraint: see Tx.Check
 }
 
 // Open connects, looks whether the server can keep the promise, and brings the
@@ -205,4 +206,5 @@ var (
 	_ rollcall.Outbox[pgx.Tx] = outbox{}
 
 	_ rollcall.Gatherer[pgx.Tx] = (*Tx)(nil)
+	_ rollcall.Checker          = (*Tx)(nil)
 )

@@ -69,15 +69,18 @@ func (u *userTx) Query(ctx context.Context, text string, args ...any) (pgx.Rows,
 	if err := u.ready(ctx, text); err != nil {
 		return nil, err
 	}
-	return u.t.conn.Query(ctx, text, args...)
+	rows, err := u.t.conn.Query(ctx, text, args...)
+	u.t.left = func() { rows.Close() }
+	return rows, err
 }
 
 // QueryRow implements pgx.Tx.
 func (u *userTx) QueryRow(ctx context.Context, text string, args ...any) pgx.Row {
-	if err := u.ready(ctx, text); err != nil {
+	rows, err := u.Query(ctx, text, args...)
+	if err != nil {
 		return errRow{err}
 	}
-	return u.t.conn.QueryRow(ctx, text, args...)
+	return firstRow{rows}
 }
 
 // SendBatch implements pgx.Tx.
@@ -89,7 +92,9 @@ func (u *userTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if err := u.ready(ctx, texts...); err != nil {
 		return errBatch{err}
 	}
-	return u.t.conn.SendBatch(ctx, b)
+	results := u.t.conn.SendBatch(ctx, b)
+	u.t.left = func() { _ = results.Close() }
+	return results
 }
 
 // CopyFrom implements pgx.Tx.
@@ -153,6 +158,26 @@ func (u *userTx) Rollback(ctx context.Context) error {
 	return nil
 }
 
+// Check implements rollcall.Checker: it has deferred constraints tested now, and
+// still at COMMIT. It costs a turn, so it does nothing until a COMMIT has failed
+// on what a message did.
+func (t *Tx) Check(ctx context.Context) error {
+	if !t.s.defers.Load() {
+		return nil
+	}
+	var b pgx.Batch
+	for _, text := range []string{"SAVEPOINT rollcall_check", "SET CONSTRAINTS ALL IMMEDIATE",
+		"ROLLBACK TO SAVEPOINT rollcall_check", "RELEASE SAVEPOINT rollcall_check"} {
+		b.Queue(text)
+	}
+	err := t.flush(ctx)
+	if err == nil {
+		err = t.conn.SendBatch(ctx, &b).Close()
+		t.note(err)
+	}
+	return err
+}
+
 // LargeObjects is refused.
 func (u *userTx) LargeObjects() pgx.LargeObjects { panic(errRefused) }
 
@@ -162,6 +187,24 @@ func (u *userTx) Conn() *pgx.Conn { panic(errRefused) }
 type errRow struct{ err error }
 
 func (r errRow) Scan(...any) error { return r.err }
+
+// firstRow is pgx.Row of rows.
+type firstRow struct{ pgx.Rows }
+
+func (r firstRow) Scan(dest ...any) error {
+	defer r.Close()
+	if !r.Next() {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		return pgx.ErrNoRows
+	}
+	if err := r.Rows.Scan(dest...); err != nil {
+		return err
+	}
+	r.Close()
+	return r.Err()
+}
 
 type errBatch struct{ err error }
 
