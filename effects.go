@@ -47,10 +47,10 @@ func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protoc
 		}
 		return event, err
 	}
-	if gone := t.tx.Usable(); gone != nil {
-		event.Broken = true // a handler ignored the error: carefully, to find which one
+	if gone := t.spoiled(ctx); gone != nil {
+		event.Broken = true // carefully, to find which one it was
 		if alone && said[0] == nil {
-			said[0] = fmt.Errorf("rollcall: the handler ignored the error of a statement that ended its transaction: %w", gone)
+			said[0] = gone
 		}
 	}
 	event.Outcomes = make([]protocol.Outcome, len(said))
@@ -61,6 +61,17 @@ func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protoc
 		event.Outcomes[i] = outcomeOf(outcome)
 	}
 	return event, nil
+}
+
+// spoiled is why the transaction cannot commit although no handler says so.
+func (t *transaction[X]) spoiled(ctx context.Context) error {
+	if gone := t.tx.Usable(); gone != nil {
+		return fmt.Errorf("rollcall: the handler ignored the error of a statement that ended its transaction: %w", gone)
+	}
+	if c, ok := t.tx.(Checker); ok {
+		return c.Check(ctx)
+	}
+	return nil
 }
 
 // waits: the message failed, so the later ones of its Key must not have run.

@@ -98,6 +98,13 @@ type Tx[X any] interface {
 	Rollback() error
 }
 
+// Checker is a transaction that can look, after handlers ran, whether COMMIT
+// would fail because of what they did (deferred constraints). An error leaves it
+// not Usable, until it is undone.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
 // Gatherer is a Tx that lets the statements of several handlers travel together:
 // over a network that saves a turn for each. It is a power that a store may
 // have; without it gathered handlers share User, which must then be safe for

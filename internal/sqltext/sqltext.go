@@ -16,13 +16,52 @@ const (
 
 // Ends returns the first words of a statement of the text that ends or begins a
 // transaction, or commits it without saying so; empty if there is none.
-// ROLLBACK TO a savepoint does not, unless it is one whose name begins with
-// "rollcall".
+// SAVEPOINT, and ROLLBACK TO one, do not, unless its name begins with "rollcall"
+// (or has a backslash, which may hide that).
 func Ends(text string, f Flavour) string {
+	return find(text, f, func(words []string) bool { return ends(words, f) })
+}
+
+// Savepoint returns the first words of a statement of the text that makes,
+// releases or undoes to a savepoint; empty if there is none.
+func Savepoint(text string, f Flavour) string {
+	return find(text, f, func(words []string) bool {
+		return len(words) > 0 && (words[0] == "SAVEPOINT" || words[0] == "RELEASE" || words[0] == "ROLLBACK")
+	})
+}
+
+// Outlives returns the first words of a statement of PostgreSQL's that changes
+// what the session keeps after the transaction, or how durable, readable or
+// writable the transaction is: SET without LOCAL, SET TRANSACTION, RESET,
+// DISCARD, DEALLOCATE ALL.
+func Outlives(text string) string { return find(text, PostgreSQL, outlives) }
+
+func outlives(words []string) bool {
+	if len(words) < 2 {
+		return false
+	}
+	switch words[0] {
+	case "SET":
+		switch words[1] {
+		case "CONSTRAINTS":
+			return false
+		case "LOCAL":
+			return len(words) > 2 && (words[2] == "SYNCHRONOUS_COMMIT" || words[2] == "STANDARD_CONFORMING_STRINGS")
+		}
+		return true
+	case "RESET", "DISCARD":
+		return true
+	case "DEALLOCATE":
+		return words[len(words)-1] == "ALL"
+	}
+	return false
+}
+
+func find(text string, f Flavour, is func(words []string) bool) string {
 	s := scanner{text: text, flavour: f}
 	for {
 		words, more := s.statement()
-		if ends(words, f) {
+		if is(words) {
 			return strings.Join(words, " ")
 		}
 		if !more {
@@ -52,7 +91,7 @@ func ends(words []string, f Flavour) bool {
 	switch first := word(0); first {
 	case "BEGIN", "START", "COMMIT", "END", "ABORT", "XA":
 		return true
-	case "ROLLBACK", "RELEASE":
+	case "ROLLBACK", "RELEASE", "SAVEPOINT":
 		to := words[1:]
 		for len(to) > 0 && (to[0] == "WORK" || to[0] == "TRANSACTION") {
 			to = to[1:]
@@ -60,7 +99,7 @@ func ends(words []string, f Flavour) bool {
 		if first == "ROLLBACK" && (len(to) == 0 || to[0] != "TO") {
 			return true
 		}
-		return len(to) > 0 && strings.HasPrefix(to[len(to)-1], "ROLLCALL")
+		return len(to) > 0 && (strings.HasPrefix(to[len(to)-1], "ROLLCALL") || strings.Contains(to[len(to)-1], `\`))
 	case "PREPARE":
 		return word(1) == "TRANSACTION"
 	case "SET":
@@ -78,6 +117,8 @@ type scanner struct {
 	text    string
 	at      int
 	flavour Flavour
+
+	escaping bool // the last string was one of PostgreSQL's E''
 }
 
 // statement reads to the end of a statement and returns its first words, in
@@ -96,9 +137,9 @@ func (s *scanner) statement() (words []string, more bool) {
 			if len(words) < enough {
 				words = append(words, strings.ToUpper(word))
 			}
-		case c == '"' || c == '`': // a quoted name is a word too
+		case c == '"' || c == '`' && s.flavour == MySQL: // a quoted name is a word too
 			start := s.at
-			s.quoted(c, false)
+			s.quoted(c, c == '"' && s.flavour == MySQL) // there it may be a string
 			if len(words) < enough && len(words) > 0 {
 				words = append(words, strings.ToUpper(strings.Trim(s.text[start:s.at], "\"`")))
 			}
@@ -110,6 +151,8 @@ func (s *scanner) statement() (words []string, more bool) {
 }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= 0x80 }
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func (s *scanner) word() string {
 	start := s.at
@@ -124,20 +167,75 @@ func (s *scanner) skip() bool {
 	rest := s.text[s.at:]
 	switch {
 	case strings.HasPrefix(rest, "--"), s.flavour == MySQL && rest[0] == '#':
-		s.to("\n")
+		s.line()
 	case s.flavour == MySQL && (strings.HasPrefix(rest, "/*!") || strings.HasPrefix(rest, "/*M!")):
 		s.at += len("/*!") // what follows is code; a version number is no word
 	case strings.HasPrefix(rest, "/*"):
 		s.comment()
 	case rest[0] == '\'':
-		escaped := s.flavour == MySQL || s.at > 0 && s.text[s.at-1]|0x20 == 'e'
-		s.quoted('\'', escaped)
+		s.quoted('\'', s.flavour == MySQL || s.escapes())
+		for s.flavour == PostgreSQL && s.goesOn() { // with the same rules
+			s.quoted('\'', s.escaping)
+		}
 	case s.flavour == PostgreSQL && rest[0] == '$':
 		return s.dollar()
 	default:
 		return false
 	}
 	return true
+}
+
+// escapes reports whether the string here is an E”: e is a word of its own.
+func (s *scanner) escapes() bool {
+	s.escaping = s.at > 0 && s.text[s.at-1]|0x20 == 'e' &&
+		(s.at == 1 || !letter(s.text[s.at-2]) && !digit(s.text[s.at-2]) && s.text[s.at-2] != '$')
+	return s.escaping
+}
+
+// goesOn reports whether the string that ended here is continued: its mark was
+// doubled, or another one begins after white space and comments with a new line.
+// It moves there.
+func (s *scanner) goesOn() bool {
+	next, lines := s.at, 0
+	for next < len(s.text) {
+		c := s.text[next]
+		switch {
+		case c == '\'':
+			if next > s.at && lines == 0 {
+				return false
+			}
+			s.at = next
+			return true
+		case c == '\n' || c == '\r':
+			lines++
+			next++
+		case c == ' ' || c == '\t' || c == '\f' || c == '\v':
+			next++
+		case strings.HasPrefix(s.text[next:], "--"):
+			after := strings.IndexAny(s.text[next:], "\r\n")
+			if after < 0 {
+				return false
+			}
+			next += after
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// line moves behind the end of a line: to PostgreSQL \r is one.
+func (s *scanner) line() {
+	ends := "\n"
+	if s.flavour == PostgreSQL {
+		ends = "\r\n"
+	}
+	end := strings.IndexAny(s.text[s.at:], ends)
+	if end < 0 {
+		s.at = len(s.text)
+		return
+	}
+	s.at += end + 1
 }
 
 // to moves behind the next end, or to the end of the text.

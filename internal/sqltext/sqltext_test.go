@@ -43,6 +43,15 @@ func TestEnds(t *testing.T) {
 		{"WITH begin AS (SELECT 1) SELECT * FROM begin", false, false},
 		{"TRUNCATE t", false, true},
 		{"'unclosed", false, false},
+		{`SELECT name'\'; COMMIT; --'`, true, false},
+		{`SELECT E'a''\''; COMMIT; --'`, true, true},
+		{"SELECT E'a'\n'\\''; COMMIT; --'", true, true},
+		{"SELECT E'a' -- b\n '\\''; COMMIT; --'", true, true},
+		{"SELECT 1 -- a\r; COMMIT", true, false},
+		{"SELECT ` 1; COMMIT; SELECT ` 1", true, false},
+		{`SELECT "\""; COMMIT; -- "`, false, true},
+		{"SAVEPOINT rollcall_1", true, true},
+		{`ROLLBACK TO SAVEPOINT U&"\0072ollcall_1"`, true, true},
 		{"", false, false},
 	} {
 		if got := Ends(c.text, PostgreSQL) != ""; got != c.postgres {
@@ -50,6 +59,29 @@ func TestEnds(t *testing.T) {
 		}
 		if got := Ends(c.text, MySQL) != ""; got != c.mine {
 			t.Errorf("MySQL: %q ends: %v", c.text, got)
+		}
+	}
+}
+
+func TestOutlives(t *testing.T) {
+	for text, want := range map[string]bool{
+		"SET statement_timeout = 0": true, "set session role x": true, "SET TRANSACTION READ ONLY": true, "SELECT 1; SET search_path TO a, b": true,
+		"SET LOCAL synchronous_commit = off": true, "RESET ALL": true, "DISCARD PLANS": true, "DEALLOCATE ALL": true, "DEALLOCATE PREPARE ALL": true,
+		"SET LOCAL statement_timeout = 0": false, "SET CONSTRAINTS ALL IMMEDIATE": false, "DEALLOCATE q": false,
+		"UPDATE t SET a = 1": false, "SHOW search_path": false, "": false,
+	} {
+		if got := Outlives(text) != ""; got != want {
+			t.Errorf("%q outlives: %v", text, got)
+		}
+	}
+}
+
+func TestSavepoint(t *testing.T) {
+	for text, want := range map[string]bool{
+		"SAVEPOINT a": true, "SELECT 1; rollback to a": true, "RELEASE a": true, "SELECT savepoint FROM t": false, "SELECT ';SAVEPOINT a'": false,
+	} {
+		if got := Savepoint(text, PostgreSQL) != ""; got != want {
+			t.Errorf("%q is a savepoint: %v", text, got)
 		}
 	}
 }

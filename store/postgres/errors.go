@@ -47,7 +47,7 @@ func (s *Store) Classify(err error) rollcall.Class {
 	var own *ownError
 	var wire net.Error
 	switch {
-	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused):
+	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused), errors.Is(err, errOutlives), errors.Is(err, errUngathered):
 		return rollcall.ClassData
 	case strings.HasPrefix(code, "40"):
 		return rollcall.ClassConflict

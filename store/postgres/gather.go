@@ -17,6 +17,9 @@ import (
 var errUngathered = errors.New("postgres store: it cannot be gathered: in a gathered handler use Exec, Query, QueryRow and SendBatch, " +
 	"or leave ConsumerConfig.Gather out")
 
+// errLeft: a goroutine that a handler left behind, or a statement after its end.
+var errLeft = errors.New("postgres store: the handler has returned, its transaction is not its own any more; the statement was not run")
+
 // straggler is how long statements wait for handlers that compute, or wait for
 // something else, before they travel without theirs.
 const straggler = 2 * time.Millisecond
@@ -45,26 +48,36 @@ type call struct {
 // Gather implements rollcall.Gatherer.
 func (t *Tx) Gather(ctx context.Context, lanes int) func() (pgx.Tx, func()) {
 	g := &gathering{t: t, ctx: ctx, live: lanes}
-	return func() (pgx.Tx, func()) { return &laneTx{g: g}, g.leave }
+	return func() (pgx.Tx, func()) { l := &laneTx{g: g}; return l, l.leave }
 }
 
 // leave: a lane is done. Perhaps the others waited for it.
-func (g *gathering) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.live--
-	g.advance(false)
+func (l *laneTx) leave() {
+	l.g.mu.Lock()
+	defer l.g.mu.Unlock()
+	l.left = true
+	l.g.live--
+	l.g.advance(false)
 }
 
 // run waits for the answers to a lane's statements.
-func (g *gathering) run(statements ...statement) []*result {
+func (l *laneTx) run(statements ...statement) []*result {
+	g := l.g
 	for _, st := range statements {
-		if word := sqltext.Ends(st.text, sqltext.PostgreSQL); word != "" {
-			return failed(len(statements), fmt.Errorf("%w (%s); it was not run", errUserEnded, word))
+		err := refused(st.text)
+		if word := sqltext.Savepoint(st.text, sqltext.PostgreSQL); err == nil && word != "" {
+			err = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
+		}
+		if err != nil {
+			return failed(len(statements), err)
 		}
 	}
 	c := &call{statements: statements, done: make(chan struct{})}
 	g.mu.Lock()
+	if l.left {
+		g.mu.Unlock()
+		return failed(len(statements), errLeft)
+	}
 	g.waiting = append(g.waiting, c)
 	g.advance(false)
 	g.mu.Unlock()
@@ -169,23 +182,26 @@ func failed(n int, err error) []*result {
 }
 
 // laneTx is the transaction as a gathered handler sees it.
-type laneTx struct{ g *gathering }
+type laneTx struct {
+	g    *gathering
+	left bool // its handlers are done; under g.mu
+}
 
 // Exec implements pgx.Tx.
 func (l *laneTx) Exec(_ context.Context, text string, args ...any) (pgconn.CommandTag, error) {
-	r := l.g.run(statement{text, args})[0]
+	r := l.run(statement{text, args})[0]
 	return r.tag, r.err
 }
 
 // Query implements pgx.Tx.
 func (l *laneTx) Query(_ context.Context, text string, args ...any) (pgx.Rows, error) {
-	r := l.g.run(statement{text, args})[0]
+	r := l.run(statement{text, args})[0]
 	return &bufferedRows{result: r, at: -1}, r.err
 }
 
 // QueryRow implements pgx.Tx.
 func (l *laneTx) QueryRow(_ context.Context, text string, args ...any) pgx.Row {
-	return oneRow{&bufferedRows{result: l.g.run(statement{text, args})[0], at: -1}}
+	return oneRow{&bufferedRows{result: l.run(statement{text, args})[0], at: -1}}
 }
 
 // SendBatch implements pgx.Tx.
@@ -197,7 +213,7 @@ func (l *laneTx) SendBatch(_ context.Context, b *pgx.Batch) pgx.BatchResults {
 	if len(all) == 0 {
 		return &bufferedBatch{}
 	}
-	return &bufferedBatch{results: l.g.run(all...), queries: b.QueuedQueries}
+	return &bufferedBatch{results: l.run(all...), queries: b.QueuedQueries}
 }
 
 // Begin, Commit and the rest cannot be gathered, and say so.

@@ -42,6 +42,34 @@ func (q direct) Query(ctx context.Context, query string, args []any, each func(s
 	return scan(rows, err, each)
 }
 
+// own runs the store's own statements in a handler's transaction: its savepoints
+// are not refused.
+type own struct{ u *userTx }
+
+// Exec implements sqlstore.Querier.
+func (o own) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if o.u.ended {
+		return 0, pgx.ErrTxClosed
+	}
+	if err := o.u.t.flush(ctx); err != nil && !errors.Is(err, errAborted) { // undoing works then too
+		return 0, err
+	}
+	tag, err := o.u.t.conn.Exec(ctx, o.u.t.s.D.SQL(query), args...)
+	o.u.t.note(err)
+	return tag.RowsAffected(), err
+}
+
+// Later implements sqlstore.Querier.
+func (o own) Later(ctx context.Context, query string, args ...any) error {
+	_, err := o.Exec(ctx, query, args...)
+	return err
+}
+
+// Query implements sqlstore.Querier.
+func (o own) Query(ctx context.Context, query string, args []any, each func(sqlstore.Row) error) error {
+	return direct{o.u, o.u.t.s.D}.Query(ctx, query, args, each)
+}
+
 func scan(rows pgx.Rows, err error, each func(sqlstore.Row) error) error {
 	if err != nil {
 		return err

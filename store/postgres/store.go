@@ -83,6 +83,7 @@ type Store struct {
 	pool    *pgxpool.Pool
 	version string
 	closed  atomic.Bool
+	defers  atomic.Bool // a COMMIT failed on a deferred constraint: see Tx.Check
 }
 
 // Open connects, looks whether the server can keep the promise, and brings the
@@ -125,6 +126,7 @@ func prepare(pc *pgxpool.Config, config Config) {
 	set("idle_in_transaction_session_timeout", millis(config.Idle))
 	set("statement_timeout", millis(config.Statement))
 	set("default_transaction_isolation", "read committed")
+	set("standard_conforming_strings", "on") // sqltext reads strings so
 	if cc.RuntimeParams["application_name"] == "" {
 		set("application_name", "rollcall")
 	}
@@ -190,8 +192,13 @@ func (o outbox) Enqueue(ctx context.Context, tx pgx.Tx, messages []rollcall.Mess
 // database: a handler's, or one of DB. It must be READ COMMITTED, as is usual:
 // in a stricter one a call that waited for the first fails with 40001 and is to
 // be done again in a new transaction.
+// A gathered handler has none: a savepoint of its own would hold the work of others.
 func (s *Store) Results(tx pgx.Tx) rollcall.Results {
-	return &sqlstore.Results{Core: s.Core, Q: direct{tx, s.D}}
+	var q sqlstore.Querier = direct{tx, s.D}
+	if u, is := tx.(*userTx); is {
+		q = own{u}
+	}
+	return &sqlstore.Results{Core: s.Core, Q: q}
 }
 
 var (
@@ -199,4 +206,5 @@ var (
 	_ rollcall.Outbox[pgx.Tx] = outbox{}
 
 	_ rollcall.Gatherer[pgx.Tx] = (*Tx)(nil)
+	_ rollcall.Checker          = (*Tx)(nil)
 )

@@ -26,6 +26,7 @@ type Tx struct {
 	begun bool  // BEGIN was sent
 	lost  error // why the transaction is gone although the store did not end it
 	done  bool
+	left  func() // closes the answer that a handler may not have read
 
 	saves []int // numbers of the savepoints that can still be undone
 	next  int
@@ -104,7 +105,7 @@ func (t *Tx) Query(ctx context.Context, query string, args []any, each func(sqls
 // flush sends what waits.
 func (t *Tx) flush(ctx context.Context) error {
 	if len(t.queue) == 0 {
-		return t.Usable()
+		return t.usable() // an answer half read is the same handler's
 	}
 	return t.send(ctx, nil, nil)
 }
@@ -166,8 +167,17 @@ func reason(err error) error {
 // errAborted is a transaction in which nothing works until it is undone.
 var errAborted = errors.New("postgres store: a statement failed and its error was ignored: nothing works in this transaction any more (25P02)")
 
-// Usable is nil, or what ended the transaction.
+// Usable is nil, or what ended the transaction. An answer that a handler left
+// unread is over now: else nothing could be sent any more.
 func (t *Tx) Usable() error {
+	if t.left != nil && !t.done {
+		t.left()
+		t.left = nil
+	}
+	return t.usable()
+}
+
+func (t *Tx) usable() error {
 	switch {
 	case t.done:
 		return fmt.Errorf("postgres store %s: %w", t.s.name, pgx.ErrTxClosed)
@@ -240,6 +250,7 @@ func (t *Tx) Commit(ctx context.Context) error {
 	case err == nil:
 		return fmt.Errorf("postgres store %s: commit: the server answered %s: nothing was committed, redo it", t.s.name, tag)
 	case undone(err):
+		t.s.defers.Store(t.s.defers.Load() || t.s.Classify(err) == rollcall.ClassData)
 		return t.s.Database.Wrap("commit (rolled back)", err)
 	}
 	return fmt.Errorf("%w: postgres store %s: commit: %w; the batch is redone and finds out", rollcall.ErrInDoubt, t.s.name, err)

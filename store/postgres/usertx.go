@@ -19,6 +19,10 @@ var errUserEnded = errors.New("postgres store: the transaction belongs to rollca
 var errRefused = errors.New("postgres store: Conn and LargeObjects of a handler's transaction are refused: " +
 	"what runs on the bare connection is not seen by rollcall; use the other methods of pgx.Tx")
 
+// errOutlives: a setting that later transactions of the pool would inherit, or
+// that takes from the whole batch what the store promises.
+var errOutlives = errors.New("postgres store: a handler's setting must not outlive its transaction, nor change how it commits: use SET LOCAL")
+
 // userTx is the transaction as a handler sees it.
 type userTx struct {
 	t     *Tx
@@ -32,11 +36,22 @@ func (u *userTx) ready(ctx context.Context, texts ...string) error {
 		return pgx.ErrTxClosed
 	}
 	for _, text := range texts {
-		if word := sqltext.Ends(text, sqltext.PostgreSQL); word != "" {
-			return fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
+		if err := refused(text); err != nil {
+			return err
 		}
 	}
 	return u.t.flush(ctx)
+}
+
+// refused is why a handler may not run a text.
+func refused(text string) error {
+	if word := sqltext.Ends(text, sqltext.PostgreSQL); word != "" {
+		return fmt.Errorf("%w (%s); it was not run", errUserEnded, word)
+	}
+	if word := sqltext.Outlives(text); word != "" {
+		return fmt.Errorf("%w (%s); it was not run", errOutlives, word)
+	}
+	return nil
 }
 
 // Exec implements pgx.Tx.
@@ -54,15 +69,18 @@ func (u *userTx) Query(ctx context.Context, text string, args ...any) (pgx.Rows,
 	if err := u.ready(ctx, text); err != nil {
 		return nil, err
 	}
-	return u.t.conn.Query(ctx, text, args...)
+	rows, err := u.t.conn.Query(ctx, text, args...)
+	u.t.left = func() { rows.Close() }
+	return rows, err
 }
 
 // QueryRow implements pgx.Tx.
 func (u *userTx) QueryRow(ctx context.Context, text string, args ...any) pgx.Row {
-	if err := u.ready(ctx, text); err != nil {
+	rows, err := u.Query(ctx, text, args...)
+	if err != nil {
 		return errRow{err}
 	}
-	return u.t.conn.QueryRow(ctx, text, args...)
+	return firstRow{rows}
 }
 
 // SendBatch implements pgx.Tx.
@@ -74,7 +92,9 @@ func (u *userTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if err := u.ready(ctx, texts...); err != nil {
 		return errBatch{err}
 	}
-	return u.t.conn.SendBatch(ctx, b)
+	results := u.t.conn.SendBatch(ctx, b)
+	u.t.left = func() { _ = results.Close() }
+	return results
 }
 
 // CopyFrom implements pgx.Tx.
@@ -138,6 +158,26 @@ func (u *userTx) Rollback(ctx context.Context) error {
 	return nil
 }
 
+// Check implements rollcall.Checker: it has deferred constraints tested now, and
+// still at COMMIT. It costs a turn, so it does nothing until a COMMIT has failed
+// on what a message did.
+func (t *Tx) Check(ctx context.Context) error {
+	if !t.s.defers.Load() {
+		return nil
+	}
+	var b pgx.Batch
+	for _, text := range []string{"SAVEPOINT rollcall_check", "SET CONSTRAINTS ALL IMMEDIATE",
+		"ROLLBACK TO SAVEPOINT rollcall_check", "RELEASE SAVEPOINT rollcall_check"} {
+		b.Queue(text)
+	}
+	err := t.flush(ctx)
+	if err == nil {
+		err = t.conn.SendBatch(ctx, &b).Close()
+		t.note(err)
+	}
+	return err
+}
+
 // LargeObjects is refused.
 func (u *userTx) LargeObjects() pgx.LargeObjects { panic(errRefused) }
 
@@ -147,6 +187,24 @@ func (u *userTx) Conn() *pgx.Conn { panic(errRefused) }
 type errRow struct{ err error }
 
 func (r errRow) Scan(...any) error { return r.err }
+
+// firstRow is pgx.Row of rows.
+type firstRow struct{ pgx.Rows }
+
+func (r firstRow) Scan(dest ...any) error {
+	defer r.Close()
+	if !r.Next() {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		return pgx.ErrNoRows
+	}
+	if err := r.Rows.Scan(dest...); err != nil {
+		return err
+	}
+	r.Close()
+	return r.Err()
+}
 
 type errBatch struct{ err error }
 
