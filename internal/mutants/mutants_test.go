@@ -29,6 +29,7 @@ const (
 	onStore  = "store/memory"
 	onSQLite = "store/sqlite"
 	onRedis  = "store/redis"
+	onServer = "store/postgres"
 	onBroker = "broker/memory"
 )
 
@@ -41,7 +42,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var table []string
-	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, serverMutants, protocolMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			took := run(t, root, m)
@@ -116,6 +117,11 @@ func pattern(m mutant) string {
 		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
 	case onRedis: // most of its tests start servers: run no other
 		return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
+	case onServer: // of the kit on the older server, or a test by its whole name
+		if strings.HasPrefix(m.caught, "Test") {
+			return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
+		}
+		return "^TestKit$/^15$/^" + m.caught + "$"
 	case onBroker:
 		return "//^" + m.caught + "$"
 	}
@@ -127,7 +133,7 @@ func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
 		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
-	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, redisMutants, serverMutants, protocolMutants) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
 	}
 	path := "../../docs/planted-bugs.md"

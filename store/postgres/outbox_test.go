@@ -1,0 +1,88 @@
+package postgres_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rollcall-mq/rollcall"
+)
+
+// TestStampedOnce: a row that has a stamp keeps it: it may have been sent with
+// it. The same stamp again is no error.
+func TestStampedOnce(t *testing.T) {
+	b := newBench(t)
+	enqueue(t, b, "one")
+	outbox := b.store.Outbox()
+	acquired, err := b.store.Acquire(t.Context(), "g", []rollcall.Holder{{Worker: "relay"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := rollcall.Hold{Group: "g", Holder: rollcall.Holder{Worker: "relay"}, Token: acquired[0].Token}
+	stamp := func() []rollcall.OutboxRow {
+		rows, err := outbox.Pending(t.Context(), 10)
+		if err != nil || len(rows) != 1 {
+			t.Fatal(rows, err)
+		}
+		rows[0].Message.Stamp = rollcall.Stamp{Life: rollcall.NewLife(), Sequence: 1, Origin: rollcall.OriginOf("out")}
+		return rows
+	}
+	first, second := stamp(), stamp()
+	for range 2 {
+		if err := outbox.Stamp(t.Context(), hold, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := outbox.Stamp(t.Context(), hold, second); err == nil || !strings.Contains(err.Error(), "another stamp") {
+		t.Fatalf("a second stamp: %v, want it refused", err)
+	}
+	rows, err := outbox.Pending(t.Context(), 10)
+	if err != nil || rows[0].Message.Stamp != first[0].Message.Stamp {
+		t.Fatalf("%+v, %v: the stamp was changed", rows, err)
+	}
+}
+
+func enqueue(t *testing.T, b *bench, body string) {
+	t.Helper()
+	err := pgx.BeginFunc(t.Context(), b.store.DB(), func(tx pgx.Tx) error {
+		return b.store.Outbox().Enqueue(t.Context(), tx, []rollcall.Message{{Destination: "out", Body: []byte(body)}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSlowTransaction: a row whose transaction began earlier and commits later
+// has a lower id than one that was sent already. It is not skipped.
+func TestSlowTransaction(t *testing.T) {
+	b := newBench(t)
+	slow, err := b.store.DB().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.store.Outbox().Enqueue(t.Context(), slow, []rollcall.Message{{Destination: "out", Body: []byte("slow")}}); err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, b, "fast")
+	drain := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := rollcall.NewRelay(b.store, b.broker.Sender(), rollcall.RelayConfig{}).Drain(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drain()
+	if n := len(b.broker.Messages("out")); n != 1 {
+		t.Fatalf("%d messages are sent, want the fast one", n)
+	}
+	if err := slow.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	drain()
+	if n := len(b.broker.Messages("out")); n != 2 {
+		t.Fatalf("%d messages are sent, want both", n)
+	}
+}
