@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/servers"
+	"github.com/rollcall-mq/rollcall/store/crashtest"
 	"github.com/rollcall-mq/rollcall/store/internal/rows"
 	"github.com/rollcall-mq/rollcall/store/mysql"
 	"github.com/rollcall-mq/rollcall/store/storetest"
@@ -174,6 +175,9 @@ func ledger(t testing.TB, s *mysql.Store, schema string) (lines []string) {
 }
 
 func TestMain(m *testing.M) {
+	if crashtest.Child(crashStorage) {
+		return
+	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
