@@ -189,3 +189,56 @@ func TestLateLane(t *testing.T) {
 		t.Errorf("%d effects, want 1", n)
 	}
 }
+
+// TestGuards: an old relay stamps nothing, a stamp is never changed, and the
+// token is locked to the end of the transaction that checked it.
+func TestGuards(t *testing.T) {
+	b := newBench(t)
+	holder := rollcall.Holder{Worker: "w"}
+	got, err := b.store.Acquire(t.Context(), "g", []rollcall.Holder{holder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := rollcall.Hold{Group: "g", Holder: holder, Token: got[0].Token}
+	tx, err := b.store.DB().Begin(t.Context())
+	if err == nil {
+		err = b.store.Outbox().Enqueue(t.Context(), tx, []rollcall.Message{{ID: "a", Destination: "orders"}})
+	}
+	if err = errors.Join(err, tx.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := b.store.Outbox().Pending(t.Context(), 10)
+	if err != nil || len(rows) != 1 {
+		t.Fatal(rows, err)
+	}
+	stamp := func(h rollcall.Hold) error {
+		rows[0].Message.Stamp = rollcall.Stamp{Life: rollcall.NewLife(), Sequence: 1, Origin: rollcall.OriginOf("orders")}
+		return b.store.Outbox().Stamp(t.Context(), h, rows)
+	}
+	old := hold
+	old.Token--
+	if err := stamp(old); !errors.Is(err, rollcall.ErrFenced) {
+		t.Errorf("an old relay's stamp: %v, want ErrFenced", err)
+	}
+	if err := stamp(hold); err != nil {
+		t.Error(err)
+	}
+	if err := stamp(hold); err == nil {
+		t.Error("a stamp was changed")
+	}
+	work, err := b.store.Begin(t.Context())
+	if err == nil {
+		err = work.Fence(t.Context(), hold)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := b.store.Acquire(ctx, "g", []rollcall.Holder{holder}); err == nil {
+		t.Error("the token was raised under a transaction that had checked it")
+	}
+	if err := work.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
