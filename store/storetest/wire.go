@@ -59,6 +59,7 @@ type wireConn struct {
 	wire *Wire
 	mu   sync.Mutex
 	held bool
+	kept []byte // written since it is held up
 }
 
 func (c *wireConn) Write(b []byte) (int, error) {
@@ -68,20 +69,29 @@ func (c *wireConn) Write(b []byte) (int, error) {
 		c.wire.late = nil
 	}
 	c.wire.mu.Unlock()
-	if !late {
+	c.mu.Lock()
+	if !late && !c.held {
+		c.mu.Unlock()
 		return c.Conn.Write(b)
 	}
-	c.mu.Lock()
-	c.held = true
-	c.mu.Unlock()
-	written := append([]byte{}, b...)
-	time.AfterFunc(lateness, func() {
-		_, _ = c.Conn.Write(written)
-		time.Sleep(lateness) // let the server read it
-		_ = c.Conn.Close()
-	})
-	_ = c.Conn.SetReadDeadline(time.Now()) // wakes whoever reads already
+	defer c.mu.Unlock()
+	c.kept = append(c.kept, b...)
+	if late {
+		c.held = true
+		time.AfterFunc(lateness, c.deliver)
+		_ = c.Conn.SetReadDeadline(time.Now()) // wakes whoever reads already
+	}
 	return len(b), nil
+}
+
+// deliver gives the server what was held up, and ends the connection when it
+// has read it.
+func (c *wireConn) deliver() {
+	c.mu.Lock()
+	_, _ = c.Conn.Write(c.kept)
+	c.mu.Unlock()
+	time.Sleep(lateness)
+	_ = c.Conn.Close()
 }
 
 func (c *wireConn) Read(b []byte) (int, error) {
