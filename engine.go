@@ -320,8 +320,9 @@ func (e *engine[X]) waitBeside(beside *sync.WaitGroup) error {
 
 // watchEmpty ends the run when all that was measured is finished.
 func (e *engine[X]) watchEmpty(ctx context.Context, extents []Extent, end context.CancelCauseFunc) {
+	early := make(earlyRows)
 	for {
-		done, err := e.finished(ctx, extents)
+		done, err := e.finished(ctx, extents, early)
 		if done {
 			end(errEmpty)
 			return
@@ -338,7 +339,7 @@ func (e *engine[X]) watchEmpty(ctx context.Context, extents []Extent, end contex
 const emptyPoll = 50 * time.Millisecond
 
 // finished: every position of the extents is in its roll, and nothing waits.
-func (e *engine[X]) finished(ctx context.Context, extents []Extent) (bool, error) {
+func (e *engine[X]) finished(ctx context.Context, extents []Extent, early earlyRows) (bool, error) {
 	var scopes []Scope
 	for _, x := range extents {
 		scopes = append(scopes, PartitionScope(x.Partition, x.Incarnation))
@@ -356,12 +357,12 @@ func (e *engine[X]) finished(ctx context.Context, extents []Extent) (bool, error
 			return false, nil
 		}
 	}
-	return e.nothingWaits(ctx)
+	return e.nothingWaits(ctx, early)
 }
 
 // nothingWaits: no row waits but those that came too early and can only wait for
 // what is to come.
-func (e *engine[X]) nothingWaits(ctx context.Context) (bool, error) {
+func (e *engine[X]) nothingWaits(ctx context.Context, early earlyRows) (bool, error) {
 	filter := AsideFilter{States: []AsideState{AsideWaiting}, Max: 1000}
 	for {
 		rest, err := e.store.Asides().List(ctx, e.group, filter)
@@ -370,7 +371,7 @@ func (e *engine[X]) nothingWaits(ctx context.Context) (bool, error) {
 		}
 		now := e.config.Clock.Now()
 		if slices.ContainsFunc(rest, func(a Aside) bool {
-			return !a.Early || !a.Due.After(now) || now.Sub(a.Created) > e.config.Retry.Early
+			return !a.Early || !a.Due.After(now) || now.Sub(a.Created) > e.config.Retry.Early || early.inWork(a)
 		}) {
 			return false, nil
 		}
