@@ -168,7 +168,7 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	})
 	defer stopDrain()
 
-	if err := e.acquireOwn(ctx); err != nil {
+	if err := e.join(ctx); err != nil {
 		return err
 	}
 	if err := e.sameLog(ctx); err != nil {
@@ -194,6 +194,26 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	defer late.Stop()
 	drained := e.drain(sub, &beside)
 	return errors.Join(failed, drained, e.releaseOwn())
+}
+
+// joinPatience is how long a store may be away when a run begins. What lasts
+// longer, a missing table say, is told by the run's error.
+const joinPatience = 30 * time.Second
+
+// join acquires the worker's own token. A COMMIT in doubt is repeated: a token
+// that is raised twice does no harm.
+func (e *engine[X]) join(ctx context.Context) error {
+	begun := e.config.Clock.Now()
+	var failed error
+	err := e.retry(ctx, "acquire", func() error {
+		err := e.acquireOwn(ctx)
+		lasting := errors.Is(err, ErrClosed) || errors.Is(err, ErrConfig) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerSchema)
+		if lasting || e.config.Clock.Now().Sub(begun) > joinPatience {
+			failed, err = err, nil
+		}
+		return err
+	})
+	return errors.Join(failed, err)
 }
 
 // errDrain ends work that did not finish in time.
