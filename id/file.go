@@ -30,7 +30,7 @@ func OpenFile(path string) (*SQL, error) {
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("id: store: %w", err)
+		return nil, fmt.Errorf("id: store: %w: name a file in a folder that is there and can be written; no id was given out", err)
 	}
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("id: store: %w", err)

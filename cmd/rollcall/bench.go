@@ -49,6 +49,9 @@ func newBench(a *app) *cobra.Command {
 }
 
 func (o *benchOptions) check() error {
+	if o.redis != "" && o.postgres == "" {
+		return usage(fmt.Errorf("--redis %s without --postgres has nothing to be compared with", o.redis), "name a server with --postgres, or leave --redis out")
+	}
 	if o.messages < figures.Fewest || o.messages > figures.Most {
 		return usage(fmt.Errorf("--messages %d is not possible", o.messages),
 			fmt.Sprintf("use %d to %d; leave it out for %d", figures.Fewest, figures.Most, figures.Rows))
@@ -147,7 +150,7 @@ func printPage(a *app, p figures.Page) error {
 }
 
 // write keeps the files of --out and --svg.
-func (o *benchOptions) write(p figures.Page) error {
+func (o *benchOptions) write(p interface{ SVG() string }) error {
 	text, err := json.MarshalIndent(p, "", "\t")
 	if err != nil {
 		return err

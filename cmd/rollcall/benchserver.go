@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"os"
 
 	"github.com/rollcall-mq/rollcall/figures/server"
 )
@@ -19,27 +16,45 @@ func (o *benchOptions) runServer(ctx context.Context, a *app) error {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
-			return fmt.Errorf("bench: %w", err)
-		}
-	}
-	if a.json {
-		if err := json.NewEncoder(a.out).Encode(page); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprint(a.out, page.Table())
-	}
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, []byte(page.SVG()), 0o644); err != nil {
 			return err
 		}
 	}
-	if o.out == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(page, "", "  ")
-	if err != nil {
+	if err := printServer(a, page); err != nil {
 		return err
 	}
-	return os.WriteFile(o.out, append(text, '\n'), 0o644)
+	return o.write(page)
+}
+
+type serverFigure struct {
+	Type string `json:"type"`
+	server.Figure
+	Reached bool `json:"reached"`
+}
+
+type serverSummary struct {
+	Type     string `json:"type"`
+	Verb     string `json:"verb"`
+	Date     string `json:"date"`
+	Go       string `json:"go"`
+	Postgres string `json:"postgres"`
+	Redis    string `json:"redis,omitempty"`
+	CPUs     int    `json:"cpus"`
+	Missed   int    `json:"missed"`
+}
+
+func printServer(a *app, p server.Page) error {
+	if !a.json {
+		a.say("%s", p.Table())
+		return nil
+	}
+	missed := 0
+	for _, f := range p.Figures {
+		if !f.Reached() {
+			missed++
+		}
+		if err := a.object(serverFigure{"figure", f, f.Reached()}); err != nil {
+			return err
+		}
+	}
+	return a.object(serverSummary{"summary", "bench", p.Date, p.Go, p.Postgres, p.Redis, p.CPUs, missed})
 }

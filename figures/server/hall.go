@@ -28,7 +28,7 @@ type hall struct {
 func open(ctx context.Context, c Config) (h *hall, err error) {
 	h = &hall{c: c, url: c.Postgres, redis: c.Redis, schema: fmt.Sprintf("rollcall_bench_%d", os.Getpid())}
 	if h.admin, err = pgx.Connect(ctx, c.Postgres); err != nil {
-		return nil, fmt.Errorf("bench: PostgreSQL: %w", err)
+		return nil, fmt.Errorf("connect to PostgreSQL: %w: start the server, or check the URL; nothing was changed", err)
 	}
 	if err := h.admin.QueryRow(ctx, "SHOW server_version").Scan(&h.version); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func open(ctx context.Context, c Config) (h *hall, err error) {
 		client := redis.NewClient(&redis.Options{Addr: c.Redis})
 		info, err := client.Info(ctx, "server").Result()
 		if err != nil {
-			return nil, fmt.Errorf("bench: Redis: %w", err)
+			return nil, fmt.Errorf("connect to Redis: %w: start the server, or check the address; nothing was changed", err)
 		}
 		_, after, _ := strings.Cut(info, "redis_version:")
 		h.redisVersion, _, _ = strings.Cut(after, "\r")
@@ -63,7 +63,7 @@ func (h *hall) slow(ctx context.Context) error {
 	h.proxies = append(h.proxies, p)
 	h.url = strings.Replace(h.c.Postgres, address, p.address(), 1)
 	if h.url == h.c.Postgres {
-		return fmt.Errorf("bench: the URL of PostgreSQL does not name %s; write it with host and port", address)
+		return fmt.Errorf("the URL of PostgreSQL does not name %s; write it with host and port", address)
 	}
 	if h.redis != "" {
 		if p, err = newProxy(h.redis); err != nil {
@@ -75,7 +75,7 @@ func (h *hall) slow(ctx context.Context) error {
 	// The server waits before each flush: with commit_siblings 0 always.
 	for _, text := range []string{"ALTER SYSTEM SET commit_delay = 1000", "ALTER SYSTEM SET commit_siblings = 0", "SELECT pg_reload_conf()"} {
 		if _, err := h.admin.Exec(ctx, text); err != nil {
-			return fmt.Errorf("bench: the network profile slows the server's commits, which needs a superuser: %w", err)
+			return fmt.Errorf("the network profile slows the server's commits, which needs a superuser: %w", err)
 		}
 	}
 	return nil

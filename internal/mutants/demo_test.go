@@ -18,7 +18,7 @@ var demoMutants = []struct {
 	mutant
 	lost, doubled bool
 }{
-	{mutant{name: "token compare always true", file: "store/sqlite/tokens.go",
+	{mutant{name: "token compare always true", file: "store/internal/rows/token.go",
 		old: "case rollcall.Token(current) != hold.Token:", new: "case false:"}, false, false},
 	{mutant{name: "settle before COMMIT", file: "consumer.go",
 		old: "			answer.Rolls, err = e.load(ctx, s)", new: "			e.settle(ctx, b)\n			answer.Rolls, err = e.load(ctx, s)"}, false, false},

@@ -3,9 +3,9 @@ package mutants
 // serverMutants are planted in what the stores on SQL servers share, and in the
 // one on PostgreSQL; the kit runs on a real server.
 var serverMutants = []mutant{
-	{"server: token not compared", "store/internal/sqlstore/tokens.go",
+	{"server: token not compared", "store/internal/rows/token.go",
 		"case rollcall.Token(current) != hold.Token:", "case false:", onServer, "sleeper"},
-	{"server: older tokens are good", "store/internal/sqlstore/tokens.go",
+	{"server: older tokens are good", "store/internal/rows/token.go",
 		"case rollcall.Token(current) != hold.Token:", "case rollcall.Token(current) < hold.Token:", onServer, "sleeper"},
 	{"server: turn without compare", "store/internal/sqlstore/asides.go",
 		"is = is || string(s) == state", "is = is || string(s) != \"\"", onServer, "redrive-any"},

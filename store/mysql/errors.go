@@ -12,6 +12,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
 // errUserEnded: the handler ended a transaction that is not its own to end.
@@ -92,8 +93,8 @@ func cutShort(number uint16) bool {
 // disk, memory, a read-only server, missing rights, tables and columns.
 func (s *Store) Classify(err error) rollcall.Class {
 	code := codeOf(err)
-	var mine *ownError
-	own := errors.As(err, &mine)
+	mine := sqlstore.IsOwn(err)
+	own := mine
 	switch {
 	case err == nil, errors.Is(err, errUserEnded):
 		return rollcall.ClassData

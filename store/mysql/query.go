@@ -3,12 +3,10 @@ package mysql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
-	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -108,17 +106,10 @@ func (d database) write(ctx context.Context, what string, f func(sqlstore.Querie
 	return nil
 }
 
-// ownError is the error of a statement of the store's own: no message is to
-// blame for its waiting.
-type ownError struct{ error }
-
-func (e *ownError) Unwrap() error { return e.error }
-
 // Wrap implements sqlstore.DB.
 func (d database) Wrap(what string, err error) error {
-	var own *ownError
-	if err == nil || errors.As(err, &own) || errors.Is(err, rollcall.ErrFenced) {
-		return err
+	if err == nil {
+		return nil
 	}
-	return &ownError{fmt.Errorf("mysql store %s: %s: %s%w", d.s.name, what, hint(err), err)}
+	return sqlstore.Own("mysql store "+d.s.name, what, hint(err), err)
 }

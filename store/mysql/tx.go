@@ -10,6 +10,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/saves"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -22,8 +23,7 @@ type Tx struct {
 	tx   *sql.Tx   // what handlers get
 	done bool
 
-	saves []int // numbers of the savepoints that can still be undone
-	next  int
+	saves saves.Saves
 }
 
 // Begin takes a connection and begins. ctx bounds the beginning only.
@@ -96,39 +96,31 @@ func (t *Tx) Usable() error {
 
 // Savepoint marks the present.
 func (t *Tx) Savepoint(ctx context.Context) (func(context.Context) error, error) {
-	t.next++
-	n := t.next
-	if _, err := t.Exec(ctx, saveText("SAVEPOINT ", n)); err != nil {
+	n := t.saves.New()
+	if _, err := t.Exec(ctx, "SAVEPOINT "+saves.Name(n)); err != nil {
 		return nil, t.s.Database.Wrap("savepoint", err)
 	}
-	t.saves = append(t.saves, n)
+	t.saves.Taken(n)
 	return func(ctx context.Context) error { return t.s.Database.Wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
 }
 
-func saveText(verb string, n int) string { return fmt.Sprintf("%srollcall_%d", verb, n) }
-
 func (t *Tx) undo(ctx context.Context, n int) error {
-	at := -1
-	for i, have := range t.saves {
-		if have == n {
-			at = i
-		}
-	}
-	if at < 0 {
-		return fmt.Errorf("savepoint %d was undone before, or one taken before it was; nothing was changed", n)
+	at, err := t.saves.Find(n)
+	if err != nil {
+		return err
 	}
 	// A handler's deadline must not keep its work from being undone.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.s.config.Statement)
 	defer cancel()
-	_, err := t.Exec(ctx, saveText("ROLLBACK TO SAVEPOINT ", n))
+	_, err = t.Exec(ctx, "ROLLBACK TO SAVEPOINT "+saves.Name(n))
 	if err == nil {
-		_, err = t.Exec(ctx, saveText("RELEASE SAVEPOINT ", n))
+		_, err = t.Exec(ctx, "RELEASE SAVEPOINT "+saves.Name(n))
 	}
 	if err != nil { // what is half undone must not be committed
 		t.conn.lose(&lostError{err})
 		return err
 	}
-	t.saves = t.saves[:at]
+	t.saves.Undone(at)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
 // Codes of PostgreSQL, https://www.postgresql.org/docs/current/errcodes-appendix.html.
@@ -44,7 +45,7 @@ func codeOf(err error) string {
 // the messages.
 func (s *Store) Classify(err error) rollcall.Class {
 	code := codeOf(err)
-	var own *ownError
+	own := sqlstore.IsOwn(err)
 	var wire net.Error
 	switch {
 	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused), errors.Is(err, errOutlives), errors.Is(err, errUngathered):
@@ -52,7 +53,7 @@ func (s *Store) Classify(err error) rollcall.Class {
 	case strings.HasPrefix(code, "40"):
 		return rollcall.ClassConflict
 	case code == codeCanceled || code == codeLockTimeout:
-		if errors.As(err, &own) {
+		if own {
 			return rollcall.ClassEnvironment
 		}
 		return rollcall.ClassData
@@ -60,9 +61,9 @@ func (s *Store) Classify(err error) rollcall.Class {
 		return rollcall.ClassData
 	case code != "":
 		return classOf(code)
-	case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &own):
+	case errors.Is(err, context.DeadlineExceeded) && !own:
 		return rollcall.ClassData
-	case errors.Is(err, context.Canceled), errors.As(err, &own), errors.As(err, &wire), gone(err),
+	case errors.Is(err, context.Canceled), own, errors.As(err, &wire), gone(err),
 		errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged), errors.Is(err, rollcall.ErrInDoubt), errors.Is(err, rollcall.ErrConfig):
 		return rollcall.ClassEnvironment
 	}
@@ -93,6 +94,10 @@ func classOf(code string) rollcall.Class {
 
 // hint is the next step for what goes wrong most often.
 func hint(err error) string {
+	var failed *pgconn.ConnectError
+	if codeOf(err) == "" && errors.As(err, &failed) {
+		return "the server cannot be reached, nothing was sent; start it, or check host, port and TLS in the url: "
+	}
 	switch codeOf(err) {
 	case codeDiskFull:
 		return "the server's disk is full, nothing was committed; make room, work goes on by itself: "

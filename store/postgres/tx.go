@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/saves"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -28,8 +29,7 @@ type Tx struct {
 	done  bool
 	left  func() // closes the answer that a handler may not have read
 
-	saves []int // numbers of the savepoints that can still be undone
-	next  int
+	saves saves.Saves
 }
 
 type statement struct {
@@ -192,40 +192,32 @@ func (t *Tx) usable() error {
 // Savepoint marks the present; it travels with the next statement. Undoing also
 // revives a transaction in which a statement failed.
 func (t *Tx) Savepoint(ctx context.Context) (func(context.Context) error, error) {
-	t.next++
-	n := t.next
-	if err := t.Later(ctx, saveText("SAVEPOINT ", n)); err != nil {
+	n := t.saves.New()
+	if err := t.Later(ctx, "SAVEPOINT "+saves.Name(n)); err != nil {
 		return nil, t.s.Database.Wrap("savepoint", err)
 	}
-	t.saves = append(t.saves, n)
+	t.saves.Taken(n)
 	return func(ctx context.Context) error { return t.s.Database.Wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
 }
 
-func saveText(verb string, n int) string { return fmt.Sprintf("%srollcall_%d", verb, n) }
-
 func (t *Tx) undo(ctx context.Context, n int) error {
-	at := -1
-	for i, have := range t.saves {
-		if have == n {
-			at = i
-		}
-	}
-	if at < 0 {
-		return fmt.Errorf("savepoint %d was undone before, or one taken before it was; nothing was changed", n)
+	at, err := t.saves.Find(n)
+	if err != nil {
+		return err
 	}
 	// A handler's deadline must not keep its work from being undone.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.s.config.Statement)
 	defer cancel()
 	if err := t.Usable(); errors.Is(err, errAborted) {
-		if _, err := t.conn.Exec(ctx, saveText("ROLLBACK TO SAVEPOINT ", n)); err != nil {
+		if _, err := t.conn.Exec(ctx, "ROLLBACK TO SAVEPOINT "+saves.Name(n)); err != nil {
 			t.note(err)
 			return err
 		}
-	} else if _, err := t.Exec(ctx, saveText("ROLLBACK TO SAVEPOINT ", n)); err != nil {
+	} else if _, err := t.Exec(ctx, "ROLLBACK TO SAVEPOINT "+saves.Name(n)); err != nil {
 		return err
 	}
-	t.saves = t.saves[:at]
-	return t.Later(ctx, saveText("RELEASE SAVEPOINT ", n))
+	t.saves.Undone(at)
+	return t.Later(ctx, "RELEASE SAVEPOINT "+saves.Name(n))
 }
 
 // Commit sends what waits and COMMIT, in one turn. rollcall.ErrInDoubt when

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rollcall-mq/rollcall/internal/sqltext"
+	"github.com/rollcall-mq/rollcall/store/internal/saves"
 )
 
 // errUserEnded: the handler ended a transaction that is not its own to end.
@@ -117,8 +118,7 @@ func (u *userTx) Prepare(ctx context.Context, name, text string) (*pgconn.Statem
 
 // Begin is a savepoint, as it is in pgx.
 func (u *userTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	u.t.next++
-	name := saveText("user_", u.t.next)
+	name := "user_" + saves.Name(u.t.saves.New())
 	if _, err := u.Exec(ctx, "SAVEPOINT "+name); err != nil {
 		return nil, err
 	}
@@ -136,8 +136,9 @@ func (u *userTx) Commit(ctx context.Context) error {
 	return err
 }
 
-// Rollback undoes to the savepoint. Of the whole transaction it is refused, but
-// for one that has ended: so `defer tx.Rollback(ctx)` is no error there.
+// Rollback undoes to the savepoint; the whole transaction is not the handler's
+// to roll back: code that says `defer tx.Rollback(ctx)` and ignores its error
+// works unchanged.
 func (u *userTx) Rollback(ctx context.Context) error {
 	if u.save == "" {
 		return errUserEnded

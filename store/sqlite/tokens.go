@@ -3,24 +3,13 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // whereHolder is the primary key of a holder's row.
 const whereHolder = " WHERE grp = ? AND worker = ? AND destination = ? AND number = ?"
-
-func holderArgs(group string, h rollcall.Holder) []any {
-	return []any{group, h.Worker, h.Partition.Destination, h.Partition.Number}
-}
-
-func holderName(h rollcall.Holder) string {
-	if h.Worker != "" {
-		return fmt.Sprintf("worker %q", h.Worker)
-	}
-	return fmt.Sprintf("partition %d of %q", h.Partition.Number, h.Partition.Destination)
-}
 
 // Acquire raises the token of each holder by one, all in one transaction. A
 // holder without a row begins above every token that was ever deleted. It waits
@@ -46,7 +35,7 @@ func (s *Store) Acquire(ctx context.Context, group string, holders []rollcall.Ho
 func acquire(ctx context.Context, tx *sql.Tx, group string, h rollcall.Holder, now int64) (rollcall.Acquired, error) {
 	var token int64
 	a, found := rollcall.Acquired{Clean: true}, false
-	err := each(ctx, tx, "SELECT token, released FROM rollcall_tokens"+whereHolder, holderArgs(group, h), func(r *sql.Rows) error {
+	err := each(ctx, tx, "SELECT token, released FROM rollcall_tokens"+whereHolder, rows.HolderArgs(group, h), func(r *sql.Rows) error {
 		found = true
 		return r.Scan(&token, &a.Clean)
 	})
@@ -59,7 +48,7 @@ func acquire(ctx context.Context, tx *sql.Tx, group string, h rollcall.Holder, n
 	a.Token = rollcall.Token(token + 1)
 	_, err = tx.ExecContext(ctx, `INSERT INTO rollcall_tokens (grp, worker, destination, number, token, released, beat) VALUES (?, ?, ?, ?, ?, 0, ?)
 		ON CONFLICT DO UPDATE SET token = excluded.token, released = 0, fenced = 0, beat = excluded.beat`,
-		append(holderArgs(group, h), token+1, now)...)
+		append(rows.HolderArgs(group, h), token+1, now)...)
 	return a, err
 }
 
@@ -68,7 +57,7 @@ func (s *Store) Release(ctx context.Context, holds []rollcall.Hold) error {
 	return s.write(ctx, "release tokens", func(tx *sql.Tx) error {
 		for _, h := range holds {
 			_, err := tx.ExecContext(ctx, "UPDATE rollcall_tokens SET released = 1"+whereHolder+" AND token = ?",
-				append(holderArgs(h.Group, h.Holder), int64(h.Token))...)
+				append(rows.HolderArgs(h.Group, h.Holder), int64(h.Token))...)
 			if err != nil {
 				return err
 			}
@@ -80,21 +69,14 @@ func (s *Store) Release(ctx context.Context, holds []rollcall.Hold) error {
 // fence compares a token with the current one.
 func fence(ctx context.Context, q querier, hold rollcall.Hold) error {
 	current, found := int64(0), false
-	err := each(ctx, q, "SELECT token FROM rollcall_tokens"+whereHolder, holderArgs(hold.Group, hold.Holder), func(r *sql.Rows) error {
+	err := each(ctx, q, "SELECT token FROM rollcall_tokens"+whereHolder, rows.HolderArgs(hold.Group, hold.Holder), func(r *sql.Rows) error {
 		found = true
 		return r.Scan(&current)
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !found:
-		return fmt.Errorf("%w: %s of group %q holds token %d, the store knows no token of it any more",
-			rollcall.ErrFenced, holderName(hold.Holder), hold.Group, hold.Token)
-	case rollcall.Token(current) != hold.Token:
-		return fmt.Errorf("%w: %s of group %q holds token %d, the current one is %d",
-			rollcall.ErrFenced, holderName(hold.Holder), hold.Group, hold.Token, current)
 	}
-	return nil
+	return rows.Fence(hold, current, found)
 }
 
 // now is the store's clock as it is kept: nanoseconds since 1970.

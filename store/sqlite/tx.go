@@ -8,6 +8,7 @@ import (
 	"time"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/saves"
 )
 
 // Tx is one transaction of the store. One goroutine at a time uses it.
@@ -17,8 +18,7 @@ type Tx struct {
 	tx   *sql.Tx   // what handlers get
 	done bool
 
-	saves []int // numbers of the savepoints that can still be undone
-	next  int
+	saves saves.Saves
 }
 
 // Begin waits for its turn and for the write lock, and begins. The handler's
@@ -135,36 +135,28 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 // undone, is an error and changes nothing. Savepoints that are not undone need
 // no end.
 func (t *Tx) Savepoint(ctx context.Context) (func(context.Context) error, error) {
-	t.next++
-	n := t.next
-	if _, err := t.exec(ctx, saveText("SAVEPOINT ", n)); err != nil {
+	n := t.saves.New()
+	if _, err := t.exec(ctx, "SAVEPOINT "+saves.Name(n)); err != nil {
 		return nil, t.s.wrap("savepoint", err)
 	}
-	t.saves = append(t.saves, n)
+	t.saves.Taken(n)
 	return func(ctx context.Context) error { return t.s.wrap("undo to a savepoint", t.undo(ctx, n)) }, nil
 }
 
-func saveText(verb string, n int) string { return fmt.Sprintf("%srollcall_%d", verb, n) }
-
 func (t *Tx) undo(ctx context.Context, n int) error {
-	at := -1
-	for i, have := range t.saves {
-		if have == n {
-			at = i
-		}
-	}
-	if at < 0 {
-		return fmt.Errorf("savepoint %d was undone before, or one taken before it was; nothing was changed", n)
+	at, err := t.saves.Find(n)
+	if err != nil {
+		return err
 	}
 	// A handler's deadline must not keep its work from being undone.
 	ctx = context.WithoutCancel(ctx)
-	if _, err := t.exec(ctx, saveText("ROLLBACK TO ", n)); err != nil {
+	if _, err := t.exec(ctx, "ROLLBACK TO "+saves.Name(n)); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, saveText("RELEASE ", n)); err != nil {
+	if _, err := t.exec(ctx, "RELEASE "+saves.Name(n)); err != nil {
 		return err
 	}
-	t.saves = t.saves[:at]
+	t.saves.Undone(at)
 	return nil
 }
 

@@ -18,7 +18,7 @@ type upkeep struct{ s *Store }
 func (u upkeep) Beat(ctx context.Context, holds []rollcall.Hold) error {
 	return u.s.write(ctx, "write the sign of life", func(tx *sql.Tx) error {
 		for _, h := range holds {
-			args := append([]any{u.s.now()}, holderArgs(h.Group, h.Holder)...)
+			args := append([]any{u.s.now()}, rows.HolderArgs(h.Group, h.Holder)...)
 			_, err := tx.ExecContext(ctx, "UPDATE rollcall_tokens SET beat = ?"+whereHolder+" AND token = ?", append(args, int64(h.Token))...)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // sweep is one run of the sweeper. Rows are found and locked with SKIP LOCKED,
@@ -31,7 +32,7 @@ func (w sweep) fence(ctx context.Context, silent int64) (n int, err error) {
 		found, err := w.holders(ctx, which, silent)
 		for _, h := range found {
 			err = w.Database.Write(ctx, "sweep", func(q Querier) error {
-				changed, err := q.Exec(ctx, what+whereHolder+" AND "+which, append(holderArgs(w.group, h), silent)...)
+				changed, err := q.Exec(ctx, what+whereHolder+" AND "+which, append(rows.HolderArgs(w.group, h), silent)...)
 				if err == nil {
 					n += int(changed)
 				}
@@ -171,7 +172,7 @@ func (w sweep) remove(ctx context.Context, q Querier, holders []rollcall.Holder,
 		return int(deleted), err
 	}
 	for _, h := range holders {
-		deleted, err := q.Exec(ctx, "DELETE FROM rollcall.tokens"+whereHolder+" AND "+which+" AND token <= ?", append(holderArgs(w.group, h), w.old, highest)...)
+		deleted, err := q.Exec(ctx, "DELETE FROM rollcall.tokens"+whereHolder+" AND "+which+" AND token <= ?", append(rows.HolderArgs(w.group, h), w.old, highest)...)
 		if err != nil {
 			return n, err
 		}

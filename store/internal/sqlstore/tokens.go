@@ -3,25 +3,14 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // whereHolder is the primary key of a holder's rows.
 const whereHolder = " WHERE grp = ? AND worker = ? AND destination = ? AND number = ?"
-
-func holderArgs(group string, h rollcall.Holder) []any {
-	return []any{group, h.Worker, h.Partition.Destination, h.Partition.Number}
-}
-
-func holderName(h rollcall.Holder) string {
-	if h.Worker != "" {
-		return fmt.Sprintf("worker %q", h.Worker)
-	}
-	return fmt.Sprintf("partition %d of %q", h.Partition.Number, h.Partition.Destination)
-}
 
 func compareHolders(a, b rollcall.Holder) int {
 	return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Partition.Destination, b.Partition.Destination),
@@ -57,7 +46,7 @@ func (c *Core) Acquire(ctx context.Context, group string, holders []rollcall.Hol
 func (c *Core) acquire(ctx context.Context, q Querier, group string, h rollcall.Holder) (rollcall.Acquired, error) {
 	var token int64
 	a := rollcall.Acquired{Clean: true}
-	key := holderArgs(group, h)
+	key := rows.HolderArgs(group, h)
 	insert, list := c.D.insert("tokens", 1, c.D.nothing(), value("grp", "text", group), value("worker", "text", h.Worker),
 		value("destination", "text", h.Partition.Destination), list("number", "int", []int32{h.Partition.Number}),
 		expr("token", "(SELECT token_base FROM rollcall.schema_version)"), expr("released", "true"), expr("fenced", "false"))
@@ -93,7 +82,7 @@ func (c *Core) Release(ctx context.Context, holds []rollcall.Hold) error {
 	return c.Database.Write(ctx, "release tokens", func(q Querier) error {
 		for _, h := range holds {
 			err := q.Later(ctx, "UPDATE rollcall.tokens SET released = true"+whereHolder+" AND token = ?",
-				append(holderArgs(h.Group, h.Holder), int64(h.Token))...)
+				append(rows.HolderArgs(h.Group, h.Holder), int64(h.Token))...)
 			if err != nil {
 				return err
 			}
@@ -105,19 +94,12 @@ func (c *Core) Release(ctx context.Context, holds []rollcall.Hold) error {
 // Fence share-locks the token's row to the end of the transaction and compares.
 func Fence(ctx context.Context, q Querier, hold rollcall.Hold) error {
 	current, found := int64(0), false
-	err := q.Query(ctx, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", holderArgs(hold.Group, hold.Holder), func(r Row) error {
+	err := q.Query(ctx, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", rows.HolderArgs(hold.Group, hold.Holder), func(r Row) error {
 		found = true
 		return r.Scan(&current)
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !found:
-		return fmt.Errorf("%w: %s of group %q holds token %d, the store knows no token of it any more",
-			rollcall.ErrFenced, holderName(hold.Holder), hold.Group, hold.Token)
-	case rollcall.Token(current) != hold.Token:
-		return fmt.Errorf("%w: %s of group %q holds token %d, the current one is %d",
-			rollcall.ErrFenced, holderName(hold.Holder), hold.Group, hold.Token, current)
 	}
-	return nil
+	return rows.Fence(hold, current, found)
 }

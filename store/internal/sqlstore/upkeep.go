@@ -6,6 +6,7 @@ import (
 	"time"
 
 	rollcall "github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/rows"
 )
 
 // Upkeep is what a store needs beside batches.
@@ -17,7 +18,7 @@ func (u Upkeep) Beat(ctx context.Context, holds []rollcall.Hold) error {
 	holds = slices.SortedFunc(slices.Values(holds), func(a, b rollcall.Hold) int { return compareHolders(a.Holder, b.Holder) })
 	return u.Database.Write(ctx, "write the sign of life", func(q Querier) error {
 		for _, h := range holds {
-			key := holderArgs(h.Group, h.Holder)
+			key := rows.HolderArgs(h.Group, h.Holder)
 			err := q.Later(ctx, "UPDATE rollcall.beats SET beat = {nanos}"+whereHolder+
 				" AND EXISTS (SELECT 1 FROM rollcall.tokens t WHERE t.grp = ? AND t.worker = ? AND t.destination = ? AND t.number = ? AND t.token = ?)",
 				append(append(slices.Clone(key), key...), int64(h.Token))...)
