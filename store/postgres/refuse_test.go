@@ -97,6 +97,12 @@ func TestRefused(t *testing.T) {
 		}
 		wantRefused(t, server.URL(), postgres.Config{}, "standby", "connect to the primary")
 	})
+	t.Run("stopped", func(t *testing.T) {
+		if err := server.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, server.URL(), postgres.Config{}, "cannot be reached", "start it")
+	})
 }
 
 // TestUnsafeServer: settings that lose what was confirmed are refused by name,
