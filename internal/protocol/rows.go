@@ -1,6 +1,9 @@
 package protocol
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // askAsides is step 7: what failed, waits, is dead or parked goes aside in the
 // transaction in which its numbers enter their rolls.
@@ -84,11 +87,20 @@ func askTurn(w *Work) Action {
 		Early: it.Fate == Early, OwnsKey: w.Row.OwnsKey, Cause: it.Cause, Fate: it.Fate, Again: it.Again}}
 }
 
+// inWork marks the cause of a row whose attempt is written and not decided yet.
+const inWork = "in work; before: "
+
+// IsInWork reports whether a waiting row has an attempt under way, or one whose
+// worker ended.
+func IsInWork(cause string) bool { return strings.HasPrefix(cause, inWork) }
+
+func before(cause string) string { return strings.TrimPrefix(cause, inWork) }
+
 // askRowAttempt writes the attempt down before the row runs, so that a message
 // that kills its worker is given up in the end.
 func askRowAttempt(w *Work) Action {
 	return Action{Do: Turn, Turn: Change{Row: w.Row.ID, From: RowWaiting, To: RowWaiting, Attempts: w.Row.Attempts + 1,
-		Early: w.Row.Early, OwnsKey: w.Row.OwnsKey, Cause: w.Row.Cause, Fate: Waiting}}
+		Early: w.Row.Early, OwnsKey: w.Row.OwnsKey, Cause: inWork + before(w.Row.Cause), Fate: Waiting}}
 }
 
 // RowWork is the first transaction of a due row: the attempt. A row that has had
@@ -102,7 +114,7 @@ func RowWork(c Config, it Item, row Row) Work {
 		return w
 	}
 	w.Items[0].Attempts--
-	w.Items[0].Kill(fmt.Sprintf("its worker ended while it was in work, after %d attempts: %s", row.Attempts, row.Cause))
+	w.Items[0].Kill(fmt.Sprintf("its worker ended while it was in work, after %d attempts: %s", row.Attempts, before(row.Cause)))
 	w.Kind = OfRow
 	return w
 }
