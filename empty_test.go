@@ -12,7 +12,7 @@ import (
 // make others due.
 func TestOnlyWaits(t *testing.T) {
 	now := time.Now()
-	e := &engine[any]{config: ConsumerConfig{}.withDefaults()}
+	e := &engine[any]{Consumer: NewConsumer[any]("g", nil, nil, nil, ConsumerConfig{})}
 	waits := Aside{ID: 1, State: AsideWaiting, Early: true, Cause: Early.Error(), Created: now.Add(-time.Second),
 		Updated: now.Add(-time.Millisecond), Due: now.Add(time.Second)}
 	if !e.onlyWaits(waits, now) {
