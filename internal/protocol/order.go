@@ -75,7 +75,8 @@ const (
 	gone                 // another worker has decided the row
 )
 
-// orders is the commit protocol: the only place that orders its steps.
+// orders is the commit protocol: with lockFirst the only place that orders its
+// steps.
 var orders = map[Kind][]step{
 	OfBatch: {
 		{do: Begin},
@@ -126,6 +127,29 @@ var orders = map[Kind][]step{
 	},
 }
 
+// lockFirst is the order of a batch whose rolls are locked first. What the rolls
+// get does not depend on the effects: every number of the batch enters them, or
+// none, and a lock that is held longer only makes others wait (ADR 0009).
+var lockFirst = []step{
+	{do: Begin},
+	{do: Token},
+	{do: Keys, ask: askKeys, hear: hearKeys},
+	{do: Queues, ask: askQueues, hear: hearQueues},
+	{do: Rolls, ask: askRolls, hear: hearRolls},
+	{do: Effects, ask: askEffects, hear: hearEffects},
+	{do: Write, ask: askWrite},
+	{do: Asides, ask: askAsides},
+	{do: Counts},
+	{do: Commit},
+}
+
+func (w *Work) order() []step {
+	if w.Kind == OfBatch && w.Config.LockFirst {
+		return lockFirst
+	}
+	return orders[w.Kind]
+}
+
 // Next says what to do after event. The first call takes the zero Event.
 // Whatever fails, hits or is in doubt leads to the same: again from BEGIN.
 // Nothing is guessed.
@@ -140,7 +164,7 @@ func (w Work) Next(e Event) (Work, Action) {
 		return w, Action{Do: Again, Wait: true}
 	}
 	if w.At > 0 {
-		if s := orders[w.Kind][w.At-1]; s.hear != nil {
+		if s := w.order()[w.At-1]; s.hear != nil {
 			switch s.hear(&w, e) {
 			case stay:
 				w.At--
@@ -157,10 +181,10 @@ func (w Work) Next(e Event) (Work, Action) {
 			return w, Action{Do: Done}
 		}
 	}
-	if w.At == len(orders[w.Kind]) {
+	if w.At == len(w.order()) {
 		return w, Action{Do: Done}
 	}
-	s := orders[w.Kind][w.At]
+	s := w.order()[w.At]
 	w.At++
 	if s.ask == nil {
 		return w, Action{Do: s.do}
