@@ -12,6 +12,9 @@ var (
 	ErrInDoubt = errors.New("rollcall: outcome in doubt")
 	// ErrFenced: another owner holds the token now. It has not happened.
 	ErrFenced = errors.New("rollcall: fenced, another owner has taken over")
+	// ErrOutdated: what was read before, without a lock, is not so any more. It
+	// has not happened; read again.
+	ErrOutdated = errors.New("rollcall: read before, and changed since")
 	// ErrStaleReceipt: the receipt is of an older session. The message was not
 	// settled and comes again.
 	ErrStaleReceipt = errors.New("rollcall: receipt of an older session")

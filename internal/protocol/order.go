@@ -157,6 +157,9 @@ func (w Work) Next(e Event) (Work, Action) {
 	switch e.Kind {
 	case Fenced:
 		return w, Action{Do: Lost}
+	case Outdated:
+		w.At = 0
+		return w, Action{Do: Again}
 	case Failed, Conflict, InDoubt:
 		w.Careful = w.Careful || e.Kind == Conflict
 		w.Doubted = w.Doubted || e.Kind == InDoubt

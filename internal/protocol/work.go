@@ -17,7 +17,7 @@ type Config struct {
 	// LockFirst: the rolls are locked before the effects, not after them. The
 	// lock is then held while handlers run, and a hit costs nothing: no effect is
 	// there yet. It is for partitions with one owner, whose rolls nobody else
-	// asks for, and for queues where the last batch was hit.
+	// asks for. Who shares rolls must lock in one and the same order.
 	LockFirst bool
 }
 
@@ -138,6 +138,7 @@ const (
 	Conflict           // a deadlock or serialization failure between transactions
 	InDoubt            // no answer to COMMIT
 	Fenced             // another owner holds the token
+	Outdated           // an answer that was taken for granted is not so: ask
 )
 
 // Event is the answer to an action.

@@ -118,9 +118,8 @@ func (g *gathering) send(calls []*call) {
 			b.Queue(st.text, st.args...)
 		}
 	}
-	err := g.t.flush(g.ctx)
+	results, err := g.t.along(g.ctx, &b)
 	if err == nil {
-		results := g.t.conn.SendBatch(g.ctx, &b)
 		err = read(results, calls)
 		err = errors.Join(err, results.Close())
 		g.t.note(err)
@@ -189,26 +188,26 @@ type laneTx struct {
 
 // Exec implements pgx.Tx.
 func (l *laneTx) Exec(_ context.Context, text string, args ...any) (pgconn.CommandTag, error) {
-	r := l.run(statement{text, args})[0]
+	r := l.run(statement{text: text, args: args})[0]
 	return r.tag, r.err
 }
 
 // Query implements pgx.Tx.
 func (l *laneTx) Query(_ context.Context, text string, args ...any) (pgx.Rows, error) {
-	r := l.run(statement{text, args})[0]
+	r := l.run(statement{text: text, args: args})[0]
 	return &bufferedRows{result: r, at: -1}, r.err
 }
 
 // QueryRow implements pgx.Tx.
 func (l *laneTx) QueryRow(_ context.Context, text string, args ...any) pgx.Row {
-	return oneRow{&bufferedRows{result: l.run(statement{text, args})[0], at: -1}}
+	return oneRow{&bufferedRows{result: l.run(statement{text: text, args: args})[0], at: -1}}
 }
 
 // SendBatch implements pgx.Tx.
 func (l *laneTx) SendBatch(_ context.Context, b *pgx.Batch) pgx.BatchResults {
 	all := make([]statement, len(b.QueuedQueries))
 	for i, q := range b.QueuedQueries {
-		all[i] = statement{q.SQL, q.Arguments}
+		all[i] = statement{text: q.SQL, args: q.Arguments}
 	}
 	if len(all) == 0 {
 		return &bufferedBatch{}

@@ -8,15 +8,7 @@ import "slices"
 func Scenarios() []*Scenario {
 	all := slices.Concat(orderScenarios(), repeatScenarios(), asideScenarios(), keyScenarios(), timeScenarios())
 	for _, s := range all {
-		if s.Shape != Shared {
-			s.LockFirst = s.Hands <= 1 // as the engine does
-		} else if slices.Contains(contended, s.Name) {
-			first := *s
-			first.Name, first.LockFirst = s.Name+", locked first", true
-			all = append(all, &first)
-		}
-	}
-	for _, s := range all {
+		s.LockFirst = s.Shape != Shared && s.Hands <= 1 // as the engine does
 		if s.Attempts == 0 {
 			s.Attempts = 2
 		}
@@ -26,11 +18,6 @@ func Scenarios() []*Scenario {
 	}
 	return all
 }
-
-// contended are the scenarios of shared partitions that are also explored as
-// the engine runs them after a hit.
-var contended = []string{"S/two messages of one key", "S/copy in a batch", "S/copies apart", "S/copy of a failing one", "S/one fails",
-	"S/sleeper", "S/key held", "S/slow, not dead"}
 
 // scenario is one whose rolls decide by all that its shape has.
 func scenario(name string, shape Shape, s Scenario) *Scenario {
