@@ -21,7 +21,7 @@ import (
 //	3 keys
 //	4 behind
 //	5 effects
-//	6 rolls, again
+//	6 rolls, again               before 5 on partitions with one owner (ADR 0009)
 //	7 aside rows
 //	8 COMMIT
 //	9 settle                     only when every part is durable

@@ -12,6 +12,8 @@
 // as append does: the explorer clones before it asks.
 package protocol
 
+import "slices"
+
 // Step is one thing to do. Its name is the name of the failpoint before it.
 type Step uint8
 
@@ -129,18 +131,18 @@ var orders = map[Kind][]step{
 
 // lockFirst is the order of a batch whose rolls are locked first. What the rolls
 // get does not depend on the effects: every number of the batch enters them, or
-// none, and a lock that is held longer only makes others wait (ADR 0009).
-var lockFirst = []step{
-	{do: Begin},
-	{do: Token},
-	{do: Keys, ask: askKeys, hear: hearKeys},
-	{do: Queues, ask: askQueues, hear: hearQueues},
-	{do: Rolls, ask: askRolls, hear: hearRolls},
-	{do: Effects, ask: askEffects, hear: hearEffects},
-	{do: Write, ask: askWrite},
-	{do: Asides, ask: askAsides},
-	{do: Counts},
-	{do: Commit},
+// none; and a lock that is held longer only makes others wait (ADR 0009).
+var lockFirst = earlier(orders[OfBatch], Rolls, Effects)
+
+// earlier is an order with a step moved before another.
+func earlier(order []step, what, before Step) []step {
+	from := slices.IndexFunc(order, func(s step) bool { return s.do == what })
+	to := slices.IndexFunc(order, func(s step) bool { return s.do == before })
+	if from < 0 {
+		return order
+	}
+	moved := slices.Delete(slices.Clone(order), from, from+1)
+	return slices.Insert(moved, to, order[from])
 }
 
 func (w *Work) order() []step {

@@ -151,6 +151,9 @@ func (r Records) Free(ctx context.Context, group string, keys []rollcall.DedupKe
 	return r.Database.Wrap("free keys", err)
 }
 
+// locking is how a read of rolls ends that locks them, in the order of all.
+const locking = " ORDER BY scope FOR UPDATE"
+
 // Lock locks the rolls in the order given and reads them. Rows that are missing
 // are created, and then all are locked again: the sweeper may have been faster.
 func (r Records) Lock(ctx context.Context, group string, scopes []rollcall.Scope) ([]rollcall.RollRow, error) {
@@ -158,7 +161,7 @@ func (r Records) Lock(ctx context.Context, group string, scopes []rollcall.Scope
 		return nil, nil
 	}
 	for {
-		out, missing, err := readRolls(ctx, r.Q, r.D, group, scopes, " ORDER BY scope FOR UPDATE")
+		out, missing, err := readRolls(ctx, r.Q, r.D, group, scopes, locking)
 		if err != nil {
 			return nil, r.Database.Wrap("lock rolls", err)
 		}
@@ -181,7 +184,7 @@ func (r Records) assumeRolls(ctx context.Context, group string, rolls []rollcall
 	return chunks(r.D, raw, func(part [][]byte) error {
 		which, list := in(r.D, "scope", part)
 		same := 0
-		return expect(ctx, r.Q, "SELECT scope, data FROM rollcall.rolls WHERE grp = ? AND "+which+" ORDER BY scope FOR UPDATE", append(args(group), list...),
+		return expect(ctx, r.Q, "SELECT scope, data FROM rollcall.rolls WHERE grp = ? AND "+which+locking, append(args(group), list...),
 			func(row Row) error {
 				var scope, data []byte
 				err := row.Scan(&scope, &data)
