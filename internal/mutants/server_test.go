@@ -12,7 +12,7 @@ var serverMutants = []mutant{
 	{"server: another's stamp is overwritten", "store/internal/sqlstore/outbox.go",
 		"if stamp == nil || string(stamp) == want[id] {", "if true {", onServer, "TestStampedOnce"},
 	{"server: a taken key is fresh", "store/internal/sqlstore/records.go",
-		"return fresh, len(fresh) == len(keys), err", "return fresh, true, err", onServer, "sent-twice"},
+		"			answer.Owner, err = ownerOf(key, owner)", "			answer.Fresh = true", onServer, "sent-twice"},
 	{"server: a lease that is over holds on", "store/internal/sqlstore/claims.go",
 		"if had.Token > 0 && had.Until > now {", "if had.Token > 0 {", onServer, "TestClaims/15/claim-expired"},
 	{"server: rolls are read without a lock", "store/internal/sqlstore/records.go",
