@@ -9,8 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/rollcall-mq/rollcall/internal/sqltext"
 )
 
 // errUngathered: a method of pgx.Tx that cannot travel with others.
@@ -64,11 +62,7 @@ func (l *laneTx) leave() {
 func (l *laneTx) run(statements ...statement) []*result {
 	g := l.g
 	for _, st := range statements {
-		err := refused(st.text)
-		if word := sqltext.Savepoint(st.text, sqltext.PostgreSQL); err == nil && word != "" {
-			err = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
-		}
-		if err != nil {
+		if err := g.t.s.texts.Of(st.text, examine).ungathered; err != nil {
 			return failed(len(statements), err)
 		}
 	}

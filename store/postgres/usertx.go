@@ -44,11 +44,27 @@ func (u *userTx) allowed(texts ...string) error {
 		return pgx.ErrTxClosed
 	}
 	for _, text := range texts {
-		if err := refused(text); err != nil {
+		if err := u.t.s.texts.Of(text, examine).refused; err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// verdict is what the store says of a handler's text.
+type verdict struct {
+	refused    error // why it may not run
+	ungathered error // why it may not run beside others' texts
+}
+
+func examine(text string) verdict {
+	v := verdict{refused: refused(text)}
+	if v.ungathered = v.refused; v.refused == nil {
+		if word := sqltext.Savepoint(text, sqltext.PostgreSQL); word != "" {
+			v.ungathered = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
+		}
+	}
+	return v
 }
 
 // refused is why a handler may not run a text.
