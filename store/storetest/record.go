@@ -23,6 +23,7 @@ func RecordCases() []ClaimCase {
 		{"record-parked", recordParked},
 		{"record-died", recordDied},
 		{"record-died-before", recordDiedBefore},
+		{"record-late", recordLate},
 		{"record-overtaken", recordOvertaken},
 		{"record-overtaken-not-done", recordOvertakenNotDone},
 		{"record-lost-reply", recordLostReply},

@@ -117,12 +117,40 @@ func recordDiedBefore(t *testing.T, s ClaimStorage) {
 	if got, err := r.pay(s.Open(t), parking, "paid", nil); err != nil || got != "paid" {
 		t.Fatal(got, err)
 	}
-	// So does one whose context ended before.
+}
+
+// recordLate: a call whose context or lease ended before fn began does not begin
+// it, and leaves nothing.
+func recordLate(t *testing.T, s ClaimStorage) {
+	r, c := &receiver{t: t}, &broken{Claims: s.Open(t)}
 	ctx, cancel := context.WithCancel(ctxb)
-	cancel()
-	_, err = rollcall.Record(ctx, s.Open(t), rollcall.OnceKey{Scope: group, Key: "2"}, parking,
-		func(context.Context, rollcall.RecordAttempt) (string, error) { t.Error("fn ran"); return "", nil })
-	wantError(t, err, rollcall.ErrTryAgain)
+	var claims atomic.Int32
+	for _, late := range []func(){cancel, func() { time.Sleep(recordLease + 100*time.Millisecond) }} {
+		claims.Store(0)
+		c.set(func(op string, call func() error) error {
+			if op == "renew" && claims.Load() == 1 {
+				return rollcall.ErrInDoubt
+			}
+			err := call()
+			if op == "claim" && claims.Add(1) == 2 { // the attempt
+				claims.Store(1)
+				late()
+				claims.Store(2)
+			}
+			return err
+		})
+		_, err := rollcall.Record(ctx, c, theRecord, parking, func(context.Context, rollcall.RecordAttempt) (string, error) {
+			t.Error("fn ran")
+			return "", nil
+		})
+		if !errors.Is(err, rollcall.ErrTryAgain) || errors.Is(err, rollcall.ErrInDoubt) {
+			t.Fatalf("%v, want ErrTryAgain", err)
+		}
+		ctx = ctxb
+	}
+	if got, err := r.pay(s.Open(t), parking, "paid", nil); err != nil || got != "paid" {
+		t.Fatal(got, err)
+	}
 }
 
 // recordOvertaken: the late success of an owner whose call was parked meanwhile
