@@ -84,6 +84,7 @@ var floors = []floor{
 	{prefix: "store/mysql", ours: []string{"", "internal/", "store/internal/"}, clients: []string{"github.com/go-sql-driver/mysql"},
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "effect/pgxeffect", ours: []string{"effect"}, clients: []string{"github.com/jackc/pgx/v5"}, why: "it adapts pgx to effects, and does nothing else"},
+	{prefix: "effect/redisset", ours: []string{""}, clients: []string{"github.com/redis/go-redis/v9"}, why: "a sender imports the root and its own client"},
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "id", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/google/uuid"},
 		why: "ids need the root's clock and errors, and the client of their own file"},
