@@ -52,6 +52,8 @@ type LockConfig struct {
 //   - a busy lock (ErrInProgress) is no success: what was to be done is still to
 //     be done if its holder fails.
 //
+// ctx bounds the asking only: the lock is held until Unlock, or until it is lost.
+//
 // Errors: ErrInProgress, another has it (after LockConfig.Wait); ErrConfig;
 // ErrTryAgain, the claims did not answer, and the lock may be held by nobody
 // until its lease is over. In each case it is not held.

@@ -115,7 +115,10 @@ func (r *record) free(ctx context.Context, key DedupKey, token Token) error {
 
 // notRun is about the claims only: whatever is in doubt there, fn was not run.
 func (r *record) notRun(err error) error {
-	if errors.Is(err, ErrInDoubt) || errors.Is(err, ErrFenced) {
+	switch {
+	case errors.Is(err, ErrConfig), errors.Is(err, ErrDamaged), errors.Is(err, ErrClosed): // to try again does not help
+		return fmt.Errorf("record %s: fn was not run: %w", r.key, err)
+	case errors.Is(err, ErrInDoubt), errors.Is(err, ErrFenced):
 		return fmt.Errorf("%w: record %s: fn was not run: %v", ErrTryAgain, r.key, err)
 	}
 	return fmt.Errorf("%w: record %s: fn was not run: %w", ErrTryAgain, r.key, err)

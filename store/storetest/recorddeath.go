@@ -112,6 +112,10 @@ func recordDiedBefore(t *testing.T, s ClaimStorage) {
 	}
 	_, err = r.pay(s.Open(t), parking, "never", nil)
 	wantError(t, err, rollcall.ErrInProgress)
+	c.set(func(string, func() error) error { return rollcall.ErrClosed })
+	if _, err = r.pay(c, parking, "never", nil); !errors.Is(err, rollcall.ErrClosed) || errors.Is(err, rollcall.ErrTryAgain) {
+		t.Fatalf("%v, want ErrClosed, which trying again does not help", err)
+	}
 	r.want(0)
 	s.Pass(2 * recordLease)
 	if got, err := r.pay(s.Open(t), parking, "paid", nil); err != nil || got != "paid" {
