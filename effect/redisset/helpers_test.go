@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,12 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+var places atomic.Int64
+
+// place is a beginning of keys that no other test has, nor this one when it is
+// run again.
+func place() string { return fmt.Sprintf("test-%d:", places.Add(1)) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -25,6 +25,7 @@ import (
 const (
 	relayStore = "ROLLCALL_REDISSET_STORE"
 	relayAddr  = "ROLLCALL_REDISSET_ADDR"
+	relayKeys  = "ROLLCALL_REDISSET_KEYS"
 )
 
 // relayMain is a relay that stops when it has sent and not yet removed, until it
@@ -40,7 +41,7 @@ func relayMain() int {
 	store, err := sqlite.Open(os.Getenv(relayStore), sqlite.Config{})
 	if err == nil {
 		var s *redisset.Sender
-		s, err = redisset.New(map[string]redisset.Target{"cache": {Addr: os.Getenv(relayAddr), Keys: "relay:"}}, redisset.Config{})
+		s, err = redisset.New(map[string]redisset.Target{"cache": {Addr: os.Getenv(relayAddr), Keys: os.Getenv(relayKeys)}}, redisset.Config{})
 		if err == nil {
 			err = rollcall.NewRelay(store, s, rollcall.RelayConfig{Batch: 10}).Drain(ctx)
 		}
@@ -59,10 +60,10 @@ func enqueue(t *testing.T, store *sqlite.Store, messages ...rollcall.Message) {
 }
 
 // killRelay starts a relay and kills it between its script and its Remove.
-func killRelay(t *testing.T, path, addr string) {
+func killRelay(t *testing.T, path, addr, at string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), relayStore+"="+path, relayAddr+"="+addr)
+	cmd.Env = append(os.Environ(), relayStore+"="+path, relayAddr+"="+addr, relayKeys+"="+at)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -83,7 +84,7 @@ func killRelay(t *testing.T, path, addr string) {
 // TestRelayKilled: rows that a killed relay had sent come again, also after newer
 // ones of another relay: they change nothing.
 func TestRelayKilled(t *testing.T) {
-	server, path := servers.Shared(t, servers.Redis), filepath.Join(t.TempDir(), "store.db")
+	at, server, path := place(), servers.Shared(t, servers.Redis), filepath.Join(t.TempDir(), "store.db")
 	store, err := sqlite.Open(path, sqlite.Config{})
 	must(t, err)
 	defer func() { _ = store.Close() }()
@@ -92,10 +93,10 @@ func TestRelayKilled(t *testing.T) {
 		enqueue(t, store, message(fmt.Sprint("key-", i%keys), uint64(i/keys+1), fmt.Sprint("value ", i/keys+1)))
 	}
 	for range 2 {
-		killRelay(t, path, server.Addr)
+		killRelay(t, path, server.Addr, at)
 	}
-	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: "relay:"}), admin(t, server.Addr)
-	wantValue(t, c, "relay:key-1", "value 2") // the first ten rows, twice
+	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: at}), admin(t, server.Addr)
+	wantValue(t, c, at+"key-1", "value 2") // the first ten rows, twice
 	wantStored(t, s, message("key-1", 99, "newest"))
 	must(t, rollcall.NewRelay(store, s, rollcall.RelayConfig{Batch: 10}).Drain(t.Context()))
 	for k := range keys {
@@ -103,7 +104,7 @@ func TestRelayKilled(t *testing.T) {
 		if k == 1 {
 			want = "newest"
 		}
-		wantValue(t, c, fmt.Sprint("relay:key-", k), want)
+		wantValue(t, c, fmt.Sprint(at, "key-", k), want)
 	}
 	// Once more the ten that were sent, of key-1 all that were left, and its newest.
 	wantCounts(t, s, rows-10-4+1, 10+4)

@@ -46,56 +46,58 @@ func wantParts(t *testing.T, err error, parts ...string) {
 // TestGuard: only a higher number sets, in whatever order and batch they come.
 func TestGuard(t *testing.T) {
 	server := servers.Shared(t, servers.Redis)
-	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: "guard:"}), admin(t, server.Addr)
+	at := place()
+	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: at}), admin(t, server.Addr)
 	wantStored(t, s, message("a", 2, "two"), message("b", 1, "one"), message("a", 1, "one"))
-	wantValue(t, c, "guard:a", "two")
-	wantValue(t, c, "guard:b", "one")
+	wantValue(t, c, at+"a", "two")
+	wantValue(t, c, at+"b", "one")
 	wantCounts(t, s, 2, 1)
 
 	wantStored(t, s, message("a", 2, "two")) // a repeat
 	wantCounts(t, s, 2, 2)
-	must(t, c.Set(t.Context(), "guard:a", "by hand", 0).Err())
+	must(t, c.Set(t.Context(), at+"a", "by hand", 0).Err())
 	wantStored(t, s, message("a", 2, "two"), message("a", 1, "one"))
-	wantValue(t, c, "guard:a", "by hand") // a repeat touches nothing
+	wantValue(t, c, at+"a", "by hand") // a repeat touches nothing
 	wantStored(t, s, message("a", 3, "three"), message("a", 5, "five"), message("a", 4, "four"), message("a", 3, "three"))
-	wantValue(t, c, "guard:a", "five")
+	wantValue(t, c, at+"a", "five")
 	wantCounts(t, s, 4, 6)
 
 	// Ten is above nine, and what differs in the 54th bit differs.
 	wantStored(t, s, message("c", 9, "9"), message("c", 10, "10"), message("c", 9, "9"))
-	wantValue(t, c, "guard:c", "10")
+	wantValue(t, c, at+"c", "10")
 	wantStored(t, s, message("d", 1<<53, "even"), message("d", 1<<53+1, "odd"), message("d", 1<<53, "even"))
-	wantValue(t, c, "guard:d", "odd")
+	wantValue(t, c, at+"d", "odd")
 	wantStored(t, s, message("d", 1<<64-1, "last"), message("d", 1<<63, "before"), message("e", 1, ""), message("e", 2, "\x00\xff"))
-	wantValue(t, c, "guard:d", "last")
-	wantValue(t, c, "guard:e", "\x00\xff")
+	wantValue(t, c, at+"d", "last")
+	wantValue(t, c, at+"e", "\x00\xff")
 }
 
 // TestRefused: what can never be set says why, and keeps nobody else from it.
 func TestRefused(t *testing.T) {
 	server := servers.Shared(t, servers.Redis)
-	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: "refused:"}), admin(t, server.Addr)
-	must(t, c.HSet(t.Context(), "refused:hash", "theirs", "too").Err())
-	must(t, c.LPush(t.Context(), "rollcall:number:refused:list", "x").Err())
-	must(t, c.Set(t.Context(), "rollcall:number:refused:text", "x", 0).Err())
+	at := place()
+	s, c := newSender(t, redisset.Target{Addr: server.Addr, Keys: at}), admin(t, server.Addr)
+	must(t, c.HSet(t.Context(), at+"hash", "theirs", "too").Err())
+	must(t, c.LPush(t.Context(), "rollcall:number:"+at+"list", "x").Err())
+	must(t, c.Set(t.Context(), "rollcall:number:"+at+"text", "x", 0).Err())
 	nameless, unnumbered, zero := message("", 1, "x"), message("u", 1, "x"), message("z", 0, "x")
 	unnumbered.Headers = nil
 	wantStored(t, s, message("twice", 7, "one"))
 	got := publish(t, s, message("hash", 1, "x"), message("list", 1, "x"), message("text", 1, "x"), nameless, unnumbered, zero,
 		message("twice", 7, "another"), message("good", 1, "fine"))
-	wantRefused(t, got[0], "WRONGTYPE", "refused:hash", "a hash", "use another key")
-	wantRefused(t, got[1], "WRONGTYPE", "rollcall:number:refused:list", "Target.Numbers")
-	wantRefused(t, got[2], "WRONGTYPE", "rollcall:number:refused:text", "Target.Numbers")
+	wantRefused(t, got[0], "WRONGTYPE", at+"hash", "a hash", "use another key")
+	wantRefused(t, got[1], "WRONGTYPE", "rollcall:number:"+at+"list", "Target.Numbers")
+	wantRefused(t, got[2], "WRONGTYPE", "rollcall:number:"+at+"text", "Target.Numbers")
 	wantRefused(t, got[3], "Key is empty")
 	wantRefused(t, got[4], `"u"`, redisset.NumberHeader, "redisset.Message")
 	wantRefused(t, got[5], `"z"`, `"0"`)
-	wantRefused(t, got[6], "refused:twice", "number 7", "another value")
+	wantRefused(t, got[6], at+"twice", "number 7", "another value")
 	if got[7].Fate != rollcall.Stored {
 		t.Fatal(got[7])
 	}
-	wantValue(t, c, "refused:good", "fine")
-	wantValue(t, c, "refused:twice", "one")
-	if kind := c.Type(t.Context(), "refused:hash").Val(); kind != "hash" {
+	wantValue(t, c, at+"good", "fine")
+	wantValue(t, c, at+"twice", "one")
+	if kind := c.Type(t.Context(), at+"hash").Val(); kind != "hash" {
 		t.Fatalf("their hash is a %s now", kind)
 	}
 }
@@ -104,21 +106,22 @@ func TestRefused(t *testing.T) {
 // outlives its value.
 func TestNamesAndLives(t *testing.T) {
 	server := servers.Shared(t, servers.Redis)
-	s := newSender(t, redisset.Target{Addr: server.Addr, Database: 3, Keys: "shop:", Numbers: "n:", TTL: 60 * time.Millisecond, Remember: time.Hour})
+	at := place()
+	s := newSender(t, redisset.Target{Addr: server.Addr, Database: 3, Keys: at, Numbers: "n:", TTL: 60 * time.Millisecond, Remember: time.Hour})
 	c := admin(t, server.Addr)
 	must(t, c.Do(t.Context(), "SELECT", 3).Err())
 	wantStored(t, s, message("tea", 4, "300"))
-	if life := c.PTTL(t.Context(), "n:shop:tea").Val(); life < 59*time.Minute || life > time.Hour {
+	if life := c.PTTL(t.Context(), "n:"+at+"tea").Val(); life < 59*time.Minute || life > time.Hour {
 		t.Fatalf("the number lives for %v, want an hour", life)
 	}
-	eventually(t, "the value's life to end", func() bool { return c.Exists(t.Context(), "shop:tea").Val() == 0 })
+	eventually(t, "the value's life to end", func() bool { return c.Exists(t.Context(), at+"tea").Val() == 0 })
 	wantStored(t, s, message("tea", 4, "300"), message("tea", 3, "250"))
-	if c.Exists(t.Context(), "shop:tea").Val() != 0 {
+	if c.Exists(t.Context(), at+"tea").Val() != 0 {
 		t.Fatal("a repeat brought a value back whose life was over")
 	}
-	s = newSender(t, redisset.Target{Addr: server.Addr, Database: 3, Keys: "shop:", Numbers: "n:", TTL: time.Hour})
+	s = newSender(t, redisset.Target{Addr: server.Addr, Database: 3, Keys: at, Numbers: "n:", TTL: time.Hour})
 	wantStored(t, s, message("tea", 5, "320"))
-	value, number := c.PTTL(t.Context(), "shop:tea").Val(), c.PTTL(t.Context(), "n:shop:tea").Val()
+	value, number := c.PTTL(t.Context(), at+"tea").Val(), c.PTTL(t.Context(), "n:"+at+"tea").Val()
 	if value < 59*time.Minute || value > time.Hour || number != -1 {
 		t.Fatalf("the value lives for %v and its number for %v, want an hour and for ever", value, number)
 	}
