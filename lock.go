@@ -35,10 +35,10 @@ type LockConfig struct {
 // Redis. It saves work that two would do at the same time. It is no protection:
 //
 // A lock alone doubles and loses. It ends while its holder sleeps, and remembers
-// nothing of what was done: of the textbook patterns in `rollcall demo` (package
-// verify/specimen) "ttl-lock" doubles effects, and "lock-busy-skip", which ends
-// when the lock is busy, loses messages; `rollcall check` refuses a lock as a
-// strategy. So:
+// nothing of what was done: in `rollcall demo` (docs/demo.txt; 300 messages, 8
+// kills) the textbook's "ttl-lock" doubled 4, and "lock-busy-skip", which ends
+// when the lock is busy, lost 3 and doubled 1; `rollcall check` refuses a lock as
+// a strategy. So:
 //
 //   - the resource itself compares Held.Token, in the transaction of the change:
 //
