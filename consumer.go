@@ -133,7 +133,12 @@ func (e *engine[X]) transact(ctx context.Context, hold Hold, s *subject, w proto
 			return w, context.Cause(ctx)
 		}
 		event = protocol.Event{Kind: e.kindOf(failure)}
-		t.wrong = t.wrong || event.Kind == protocol.Outdated
+		if event.Kind == protocol.Outdated {
+			if t.wrong { // everything was asked: it is something else
+				event.Kind = protocol.Failed
+			}
+			t.wrong = true
+		}
 		if event.Kind == protocol.InDoubt {
 			// The roll, the key or the aside row tells: the redo waits on the
 			// locks of the transaction in doubt and then finds what it left.

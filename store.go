@@ -108,7 +108,9 @@ type Checker interface {
 
 // Assumer is a Tx that may be told what the engine believes, instead of being
 // asked: what it takes to find out then travels with the next statement, and the
-// effects need not wait for it.
+// effects need not wait for it. ErrOutdated is also what ends a transaction when
+// finding out failed: it is never blamed on the handler with whose statement it
+// travelled.
 type Assumer interface {
 	// Assume locks the rolls as TxRecords.Lock does, in the order given, and finds
 	// out whether they still are as given, and whether no row waits for any of the

@@ -25,6 +25,8 @@ var serverMutants = []mutant{
 		"	if t.unheard() {", "	if false {", onServer, "assumed"},
 	{"postgres: an assumption that was wrong is forgotten", "store/postgres/tx.go",
 		"		return t.lost\n	}})", "		t.lost = nil\n		return nil\n	}})", onServer, "assumed"},
+	{"postgres: the handler is blamed for what began", "store/postgres/tx.go",
+		"	if !errors.Is(err, rollcall.ErrFenced) && !errors.Is(err, rollcall.ErrOutdated) {", "	if false {", onServer, "TestBeganWith"},
 	{"postgres: no answer to COMMIT is a rollback", "store/postgres/tx.go",
 		"	case undone(err):", "	case true:", onServer, "TestCommitInDoubt"},
 	{"postgres: savepoint undo is a no-op", "store/postgres/tx.go",

@@ -224,6 +224,10 @@ func (t *Tx) along(ctx context.Context, b *pgx.Batch) (results pgx.BatchResults,
 		return t.conn.SendBatch(ctx, b), nil
 	}
 	t.note(err)
+	if !errors.Is(err, rollcall.ErrFenced) && !errors.Is(err, rollcall.ErrOutdated) {
+		// Not the handler's fault, whose deadline bounded it and who only hears of it.
+		t.lost = fmt.Errorf("%w: postgres store %s: what the batch began with has failed: %w", rollcall.ErrOutdated, t.s.name, err)
+	}
 	return nil, err
 }
 
