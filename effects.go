@@ -46,7 +46,11 @@ func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protoc
 	alone := len(messages) == 1 && len(said) == 1
 	if err != nil && !(errors.Is(err, errHandlerFailed) && alone) {
 		if errors.Is(err, errHandlerFailed) {
-			return protocol.Event{Broken: true}, nil
+			for _, outcome := range said { // none when they failed as one
+				event.Outcomes = append(event.Outcomes, outcomeOf(outcome))
+			}
+			event.Broken = true
+			return event, nil
 		}
 		return event, err
 	}

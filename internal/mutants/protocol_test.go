@@ -57,6 +57,8 @@ var protocolMutants = []mutant{
 		"		f.Undoing = true\n		return stay", "		f.Singles = f.Asked\n		return stay", onModel, "X/one fails: doubled"},
 	{"later ones of the key run on", "internal/protocol/effects.go",
 		"	if it.Fate == Waiting && it.Key != \"\" {\n		f.Blocked[it.Key] = true\n	}", "", onModel, "X/one fails: order"},
+	{"apart from the later ones of its key", "internal/protocol/effects.go",
+		"		if it.Apart || it.Key != \"\" && held[it.Key] {", "		if it.Apart {", onModel, "X/one fails: order"},
 	{"behind a failure of an earlier try", "internal/protocol/effects.go",
 		"		behindPlanned(w.Items)\n", "", onModel, "X/one fails, the transaction with it: order"},
 	{"unknown numbers dropped", "internal/protocol/plan.go",

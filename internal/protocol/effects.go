@@ -7,15 +7,17 @@ type effects struct {
 	Singles []int // of a chunk in which one failed, still to run
 	Asked   []int // whom the last action ran
 	Chunk   bool  // it was a chunk with a savepoint of its own
+	Single  bool  // it was one by itself, with a savepoint of its own
 	Undoing bool  // the last action was Undo
 	Blocked map[string]bool
 }
 
 // askEffects is step 5. Handlers run without savepoints first, since nearly all
-// batches succeed; when one fails, all is undone and done again carefully: in
-// chunks with a savepoint each, and the messages of a chunk in which one failed
-// singly. A failed message never takes its batch with it; the later ones of its
-// Key are set aside behind it.
+// batches succeed. When some fail, and it is known which, all is undone and done
+// again with those after the others, by themselves. If that fails too, or it is
+// not known, it is done carefully: in chunks with a savepoint each, and the
+// messages of a chunk in which one failed singly. A failed message never takes
+// its batch with it; the later ones of its Key are set aside behind it.
 func askEffects(w *Work) Action {
 	f := &w.Effects
 	if f.Undoing {
@@ -27,8 +29,9 @@ func askEffects(w *Work) Action {
 		behindPlanned(w.Items)
 		f.Todo = runnable(w.Items)
 		if !w.Careful && w.Kind == OfBatch && len(f.Todo) > 1 {
-			f.Asked, f.Todo = f.Todo, nil
-			return Action{Do: Effects, Items: f.Asked}
+			if f.Asked, f.Todo = w.together(f.Todo); len(f.Asked) > 0 {
+				return Action{Do: Effects, Items: f.Asked}
+			}
 		}
 	}
 	for len(f.Singles) == 0 && len(f.Todo) > 0 {
@@ -36,7 +39,7 @@ func askEffects(w *Work) Action {
 		part := w.notBlocked(f.Todo[:n])
 		f.Todo = f.Todo[n:]
 		if len(part) > 1 && !w.Singly {
-			f.Asked, f.Chunk = part, true
+			f.Asked, f.Chunk, f.Single = part, true, false
 			return Action{Do: Effects, Items: part, Savepoint: true}
 		}
 		f.Singles = part
@@ -48,7 +51,7 @@ func askEffects(w *Work) Action {
 			it.Fate, it.Cause = Behind, CauseBehind
 			continue
 		}
-		f.Asked, f.Chunk = []int{i}, false
+		f.Asked, f.Chunk, f.Single = []int{i}, false, true
 		return Action{Do: Effects, Items: f.Asked, Savepoint: true}
 	}
 	f.Asked = nil
@@ -66,8 +69,8 @@ func hearEffects(w *Work, e Event) verdict {
 			return stay
 		}
 		return goOn
-	case len(f.Asked) > 1:
-		return w.together(e)
+	case len(f.Asked) > 1 || !f.Single:
+		return w.ranTogether(e)
 	}
 	it := &w.Items[f.Asked[0]]
 	outcome := e.Outcomes[0]
@@ -81,13 +84,51 @@ func hearEffects(w *Work, e Event) verdict {
 	return stay
 }
 
-// together: several ran, all of one chunk or all there are. It decides the fate
-// of each if none failed.
-func (w *Work) together(e Event) verdict {
+// together splits what is to run into those that can run without savepoints, and
+// those that failed so, with the later ones of their Keys.
+func (w *Work) together(todo []int) (first, rest []int) {
+	held := make(map[string]bool)
+	for _, i := range todo {
+		it := &w.Items[i]
+		if it.Apart || it.Key != "" && held[it.Key] {
+			held[it.Key] = true
+			rest = append(rest, i)
+		} else {
+			first = append(first, i)
+		}
+	}
+	return first, rest
+}
+
+// takeApart marks the messages that failed among others, and reports whether
+// that promises anything: once, and if they are few.
+func (w *Work) takeApart(outcomes []Outcome) bool {
+	if w.Parted {
+		return false
+	}
+	w.Parted = true
+	var failed []int
+	for i, o := range outcomes {
+		if w.leftTraces([]Outcome{o}) {
+			failed = append(failed, w.Effects.Asked[i])
+		}
+	}
+	if len(failed) == 0 || len(failed) > w.Config.Chunk {
+		return false
+	}
+	for _, i := range failed {
+		w.Items[i].Apart = true
+	}
+	return true
+}
+
+// ranTogether: several ran, all of one chunk or all there are. It decides the
+// fate of each if none failed.
+func (w *Work) ranTogether(e Event) verdict {
 	f := &w.Effects
 	if e.Broken || w.leftTraces(e.Outcomes) {
 		if !f.Chunk {
-			w.Careful = true
+			w.Careful = !w.takeApart(e.Outcomes)
 			return again
 		}
 		f.Undoing = true

@@ -59,6 +59,7 @@ type Item struct {
 	Attempts      int    // attempts spent so far
 	Suspect       bool   // an attempt row was written for it
 	Again         Delay
+	Apart         bool // it failed when it ran with the others: now it runs after them, by itself
 	Beside        bool // a dead or parked row owns its key: its own row does not
 	Copied        bool // its position was new though the message was not
 	Counted       bool // all its numbers were in their rolls before

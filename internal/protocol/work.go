@@ -33,6 +33,7 @@ type Work struct {
 	Row         Row // OfRow, OfRowAttempt, OfAlone: the row that it is about
 
 	At      int  // how many steps of its order are asked for
+	Parted  bool // some were taken apart: what fails now is found carefully
 	Careful bool // savepoints: a handler failed when they ran without
 	Singly  bool // one by one: a failure took the transaction with it
 	Doubted bool // a COMMIT of it had no answer

@@ -134,11 +134,11 @@ func (t *thread) encode(b []byte, current int8) []byte {
 	}
 	b = t.tx.encode(b)
 	w := &t.work
-	b = append(b, byte(w.Kind), byte(w.At), bit(w.Careful)|bit(w.Singly)<<1|bit(w.Doubted)<<2, byte(w.Row.ID), byte(w.Row.Attempts),
+	b = append(b, byte(w.Kind), byte(w.At), bit(w.Careful)|bit(w.Singly)<<1|bit(w.Doubted)<<2|bit(w.Parted)<<3, byte(w.Row.ID), byte(w.Row.Attempts),
 		bit(w.Row.Early)|bit(w.Row.OwnsKey)<<1, byte(len(w.Covered)))
 	b = encodeItems(b, w.Items)
 	f := &w.Effects
-	b = append(b, bit(f.Begun)|bit(f.Chunk)<<1|bit(f.Undoing)<<2)
+	b = append(b, bit(f.Begun)|bit(f.Chunk)<<1|bit(f.Undoing)<<2|bit(f.Single)<<3)
 	for _, list := range [][]int{f.Todo, f.Singles, f.Asked, w.Fresh} {
 		b = append(b, byte(len(list)))
 		for _, i := range list {
@@ -160,7 +160,7 @@ func encodeItems(b []byte, items []protocol.Item) []byte {
 	for i := range items {
 		it := &items[i]
 		b = append(b, it.Identity[0], byte(it.Planned), byte(it.Fate), byte(it.Attempts), byte(it.Original+1), byte(it.Hand),
-			bit(it.Suspect)|bit(it.HasDedup)<<1|bit(it.Redelivered)<<2|bit(it.Beside)<<5|bit(it.Marks[0].Known)<<3|bit(it.Marks[1].Known)<<4)
+			bit(it.Suspect)|bit(it.HasDedup)<<1|bit(it.Redelivered)<<2|bit(it.Beside)<<5|bit(it.Apart)<<6|bit(it.Marks[0].Known)<<3|bit(it.Marks[1].Known)<<4)
 		if it.NMarks > 1 {
 			b = append(b, byte(it.Marks[1].Number))
 		}
