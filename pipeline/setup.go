@@ -8,7 +8,7 @@ import (
 // it is what can be read of it.
 func (f *File) Setup() guarantee.Setup {
 	config := f.ConsumerConfig()
-	s := guarantee.Setup{Broker: guarantee.Embedded, Store: guarantee.SQLite, By: config.Dedup.By, Key: config.Dedup.Key,
+	s := guarantee.Setup{Broker: guarantee.Embedded, Store: f.Store.kind(), By: config.Dedup.By, Key: config.Dedup.Key,
 		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late}
 	if e := f.Source.Embedded; e != nil {
 		s.Retention = e.Retention

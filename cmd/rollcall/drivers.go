@@ -5,16 +5,24 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	mysqlclient "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/embedded"
 	"github.com/rollcall-mq/rollcall/pipeline"
+	"github.com/rollcall-mq/rollcall/store/mysql"
+	"github.com/rollcall-mq/rollcall/store/postgres"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -25,6 +33,8 @@ import (
 var drivers = []struct{ Kind, Name, Client string }{
 	{"source", "embedded", "modernc.org/sqlite"},
 	{"store", "sqlite", "modernc.org/sqlite"},
+	{"store", "postgres", "github.com/jackc/pgx/v5"},
+	{"store", "mysql", "github.com/go-sql-driver/mysql"},
 }
 
 // broker is the source of a pipeline, open for sending and receiving.
@@ -71,17 +81,77 @@ func openLog(ctx context.Context, folder, destination string, partitions int, co
 	return &broker{sender: log.Sender(), source: log.Source(destination), destination: destination, close: log.Close}, nil
 }
 
-// openStore opens the store of a pipeline. fresh: it may be made.
-func openStore(f *pipeline.File, fresh bool) (*sqlite.Store, error) {
+// openStore opens the store of a pipeline. fresh: a file may be made. On servers
+// rollcall's tables are made if they are missing.
+func openStore(ctx context.Context, f *pipeline.File, fresh bool) (store, error) {
+	switch s := f.Store; {
+	case s.Postgres != nil:
+		return openPostgres(ctx, f)
+	case s.MySQL != nil:
+		return openMySQL(ctx, f)
+	}
+	return openSQLiteStore(f, fresh)
+}
+
+func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 	path := f.StorePath()
 	if _, err := os.Stat(path); err != nil && !fresh {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	store, err := sqlite.Open(path, sqlite.Config{})
-	if errors.Is(err, rollcall.ErrConfig) {
-		return nil, f.Problem("store.sqlite.path", "", "%s", plain(err))
+	s, err := sqlite.Open(path, sqlite.Config{})
+	if err != nil {
+		return nil, unfit(f, "store.sqlite.path", err)
 	}
-	return store, err
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+}
+
+// dialPatience is how long a server may take to accept a connection. Without it
+// an address that nobody answers at would hold us for minutes.
+const dialPatience = 10 * time.Second
+
+func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
+	at := f.Store.Postgres
+	s, err := postgres.Open(ctx, at.DSN, postgres.Config{Schema: at.Schema, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
+	if err != nil {
+		return nil, unfit(f, "store.postgres.dsn", err)
+	}
+	return &typed[pgx.Tx]{Store: s, conn: pgxeffect.Conn(s.DB()), in: pgxeffect.Tx, dialect: effect.PostgreSQL(), close: s.Close}, nil
+}
+
+func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
+	at := f.Store.MySQL
+	s, err := mysql.Open(ctx, at.DSN, mysql.Config{Schema: at.Schema})
+	if err != nil {
+		return nil, unfit(f, "store.mysql.dsn", err)
+	}
+	d := effect.MySQL(mysqlNumber)
+	if strings.Contains(s.Version(), "MariaDB") {
+		d = effect.MariaDB(mysqlNumber)
+	}
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: d, close: s.Close}, nil
+}
+
+func inSQL(tx *sql.Tx) effect.Conn { return effect.SQL(tx) }
+
+// mysqlNumber is the number of an error of the server, 0 of any other.
+func mysqlNumber(err error) uint16 {
+	var e *mysqlclient.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// unfit puts the place in the file to what is wrong with a store itself: that is
+// configuration. What is wrong with the way to it is the server's or the network's.
+func unfit(f *pipeline.File, path string, err error) error {
+	if errors.Is(err, rollcall.ErrConfig) {
+		return f.Problem(path, "", "%s", plain(err))
+	}
+	if path == "store.sqlite.path" {
+		return err
+	}
+	return &failure{exitServer, err, "see that the server runs and takes this user, or mend " + path + "; nothing was worked off, nothing is lost"}
 }
 
 // demoLease is short: one that sleeps in demo is soon taken for dead.
@@ -114,16 +184,4 @@ func openSQLite(path string, busy time.Duration) (*sql.DB, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return db, nil
-}
-
-// buildEffects makes the handler of a pipeline.
-func buildEffects(ctx context.Context, f *pipeline.File, store *sqlite.Store) (rollcall.BatchHandler[tx], error) {
-	tables, err := f.Build(ctx, effect.SQL(store.DB()), effect.SQLite())
-	if err != nil {
-		return nil, err
-	}
-	if tables == nil {
-		return f.HTTP(store.Outbox(), nil), nil
-	}
-	return f.HTTP(store.Outbox(), tables.HandleBatch), nil
 }

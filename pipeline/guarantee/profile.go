@@ -45,8 +45,8 @@ type Store struct {
 // The stores of the design.
 var (
 	SQLite   = Store{Name: "sqlite", Now: true}
-	Postgres = Store{Name: "postgres", Deadlines: true}
-	MySQL    = Store{Name: "mysql", Deadlines: true}
+	Postgres = Store{Name: "postgres", Now: true, Deadlines: true}
+	MySQL    = Store{Name: "mysql", Now: true, Deadlines: true}
 	Redis    = Store{Name: "redis", ClaimsOnly: true}
 )
 

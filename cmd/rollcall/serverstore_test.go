@@ -1,0 +1,226 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-mq/rollcall/internal/servers"
+)
+
+// TestServerModes: every mode, in one transaction, and a request beside them;
+// the same file again changes nothing.
+func TestServerModes(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		l := newLedger(t, true)
+		for _, table := range []string{
+			"inserted (id %s PRIMARY KEY, amount NUMERIC(12,2) NOT NULL)", "upserted (id %s PRIMARY KEY, amount BIGINT NOT NULL)",
+			"versions (id %s PRIMARY KEY, v BIGINT NOT NULL)", "states (id %s PRIMARY KEY, status VARCHAR(20) NOT NULL)",
+			"assigned (id %s PRIMARY KEY, n BIGINT NOT NULL)", "removed (id %s PRIMARY KEY)", "added (id %s PRIMARY KEY, n BIGINT NOT NULL)",
+		} {
+			execute(t, p.db, fmt.Sprintf("CREATE TABLE "+table, p.text))
+		}
+		execute(t, p.db, "INSERT INTO removed VALUES ('a'), ('keep')")
+		p.pipeline(t, "rollcall.yaml", fmt.Sprintf(`
+name: modes
+source: {embedded: {destination: steps, partitions: 3}}
+store: {$STORE}
+effect:
+  - table: {name: inserted, mode: insert, key: [id], columns: {id: id, amount: payload.price}}
+  - table: {name: upserted, mode: upsert, key: [id], columns: {id: payload.id, amount: payload.n}}
+  - table: {name: versions, mode: version, key: [id], columns: {id: payload.id, v: payload.n}, version: {column: v}}
+  - table: {name: states, mode: transition, key: [id], columns: {id: payload.id, status: payload.status},
+            state: {column: status, allow: {created: [paid], paid: [shipped]}}}
+  - table: {name: assigned, mode: set, key: [id], columns: {id: payload.id, n: payload.n}}
+  - table: {name: removed, mode: delete, key: [id], columns: {id: payload.id}}
+  - table: {name: added, mode: add, key: [id], columns: {id: payload.id, n: payload.n}}
+  - http: {name: bank, url: "%s/pay", honours: true, networks: [127.0.0.1]}
+`, l.URL))
+		var lines strings.Builder
+		for i, status := range []string{"created", "paid", "shipped"} {
+			for _, id := range []string{"a", "A", "b"} {
+				fmt.Fprintf(&lines, `{"m": "%s-%d", "id": %q, "n": %d, "price": 9007199.25, "status": %q}`+"\n", id, i, id, i+1, status)
+			}
+		}
+		writeFile(t, p.folder, "steps.ndjson", lines.String())
+		for range 2 {
+			p.ran(t, "send", "--id", "m", "--key", "id", "steps.ndjson")
+			out := p.ran(t, "run", "--until-empty")
+			if !strings.Contains(out, "applied 9 ") || !strings.Contains(out, "balanced") || !strings.Contains(out, "http: all requests are sent; refused 0, parked 0") {
+				t.Error(out)
+			}
+			for query, want := range map[string]string{
+				"SELECT count(*), min(amount), max(amount) FROM inserted": "9|9007199.25|9007199.25",
+				"SELECT id, amount FROM upserted ORDER BY id":             "A|3\na|3\nb|3",
+				"SELECT id, v FROM versions ORDER BY id":                  "A|3\na|3\nb|3",
+				"SELECT id, status FROM states ORDER BY id":               "A|shipped\na|shipped\nb|shipped",
+				"SELECT id, n FROM assigned ORDER BY id":                  "A|3\na|3\nb|3",
+				"SELECT id FROM removed":                                  "keep",
+				"SELECT id, n FROM added ORDER BY id":                     "A|6\na|6\nb|6",
+			} {
+				if got := p.rows(t, query); got != want {
+					t.Errorf("%s:\n%s\nwant\n%s", query, got, want)
+				}
+			}
+		}
+		if n := l.once(t); n != 9 {
+			t.Errorf("%d requests took effect, want 9", n)
+		}
+	})
+}
+
+// TestServerDead: what a constraint refuses lies aside; redriven, twice, it takes
+// effect once; discarded it is gone. Nothing is told that is secret.
+func TestServerDead(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		execute(t, p.db, "CREATE TABLE entries (id BIGINT NOT NULL, amount BIGINT NOT NULL, CONSTRAINT little CHECK (amount < 10))")
+		p.pipeline(t, "rollcall.yaml", `
+name: book
+source: {embedded: {destination: entries, partitions: 2}}
+store: {$STORE}
+effect: {table: {name: entries, mode: insert, columns: {id: payload.id, amount: payload.amount}}}
+retry: {attempts: 1}
+`)
+		writeFile(t, p.folder, "in.ndjson", `{"id": 1, "amount": 1}`+"\n"+`{"id": 2, "amount": 20}`+"\n"+`{"id": 3, "amount": 30}`+"\n"+`{"id": 4, "amount": 4}`+"\n")
+		p.ran(t, "send", "--id", "id", "in.ndjson")
+		if out := p.ran(t, "dead", "list"); !strings.Contains(out, "0 set aside") {
+			t.Error(out)
+		}
+		out := p.ran(t, "run", "--until-empty")
+		if !strings.Contains(out, "stored 4 = applied 2 ") || !strings.Contains(out, "dead 2 ") || !strings.Contains(out, "balanced") {
+			t.Error(out)
+		}
+		redriven, discarded := deadRow(t, p, "2"), deadRow(t, p, "3")
+		if out := p.ran(t, "dead", "show", redriven); !strings.Contains(out, `{"id": 2, "amount": 20}`) || !strings.Contains(out, "little") {
+			t.Error(out)
+		}
+		p.ran(t, "dead", "redrive", redriven)
+		p.ran(t, "run", "--until-empty") // still refused
+		execute(t, p.db, "ALTER TABLE entries DROP CONSTRAINT little")
+		for _, want := range []string{"redriven: 1", "redriven: 0"} {
+			if out := p.ran(t, "dead", "redrive", redriven); !strings.Contains(out, want) {
+				t.Errorf("%s, want %s", out, want)
+			}
+		}
+		if out := p.ran(t, "dead", "discard", discarded); !strings.Contains(out, "discarded: 1") {
+			t.Error(out)
+		}
+		out = p.ran(t, "run", "--until-empty")
+		if !strings.Contains(out, "stored 4 = applied 3 ") || !strings.Contains(out, "discarded 1 ") || !strings.Contains(out, "balanced") {
+			t.Error(out)
+		}
+		if got := p.rows(t, "SELECT id, amount FROM entries ORDER BY id"); got != "1|1\n2|20\n4|4" {
+			t.Errorf("effects:\n%s", got)
+		}
+	})
+}
+
+// deadRow is the number of the row of a dead message.
+func deadRow(t *testing.T, p *place, message string) string {
+	t.Helper()
+	for _, line := range strings.Split(p.ran(t, "dead", "list", "--json"), "\n") {
+		var row asideObject
+		if err := json.Unmarshal([]byte(line), &row); err == nil && row.MessageID == message && row.State == "dead" {
+			return fmt.Sprint(row.ID)
+		}
+	}
+	t.Fatalf("message %s is not dead", message)
+	return ""
+}
+
+// TestServerHTTPKilled is TestHTTPKilled with the outbox on a server.
+func TestServerHTTPKilled(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) { httpKilled(t, p.store, p.kind == "mysql") })
+}
+
+// TestServerKills: two processes work; one of them is killed four times, the
+// database server once, and the file is sent again in between. The ledger has no
+// unique index that could hide a second effect; each message is in it once, and
+// the other table of the same transaction says the same.
+func TestServerKills(t *testing.T) {
+	for _, kind := range products {
+		t.Run(kind.name, func(t *testing.T) {
+			p := newPlace(t, kind, servers.Start(t, kind.spec, servers.Config{}))
+			serverKills(t, p)
+		})
+	}
+}
+
+const killFile = `
+name: chaos
+source: {embedded: {destination: things, partitions: 4}}
+store: {$STORE}
+effect:
+  - table: {name: ledger, mode: insert, columns: {id: payload.id}}
+  - table: {name: sums, mode: add, key: [id], columns: {id: payload.of, n: payload.one}}
+batch: 20
+`
+
+func serverKills(t *testing.T, p *place) {
+	const messages = 3000
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	execute(t, p.db, "CREATE TABLE ledger (id BIGINT NOT NULL)", "CREATE TABLE sums (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)")
+	p.pipeline(t, "rollcall.yaml", killFile)
+	var lines strings.Builder
+	for i := range messages {
+		fmt.Fprintf(&lines, `{"id": %d, "of": %d, "one": 1}`+"\n", i, i%50)
+	}
+	writeFile(t, p.folder, "things.ndjson", lines.String())
+	p.ran(t, "send", "things.ndjson")
+	effects := func() int { return number(t, p.db, "SELECT count(*) FROM ledger") }
+	workers := []*child{start(t, p.folder, "run"), start(t, p.folder, "run")}
+	again := start(t, p.folder, "send", "things.ndjson")
+	for kill := range 5 {
+		aim := min(effects()+50+random.IntN(messages/8), messages)
+		eventually(t, fmt.Sprintf("%d effects before kill %d", aim, kill+1), func() bool { return effects() >= aim })
+		if kill == 2 {
+			if err := p.server.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.server.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		victim := random.IntN(len(workers))
+		t.Logf("kill %d: SIGKILL with %d effects", kill+1, effects())
+		workers[victim].signal(syscall.SIGKILL)
+		<-workers[victim].done
+		workers[victim] = start(t, p.folder, "run")
+	}
+	if code := again.wait(); code != 0 {
+		t.Fatalf("sending again: exit code %d\n%s", code, again.log.String())
+	}
+	var sum runSummary
+	out := strings.Split(strings.TrimSpace(p.ran(t, "run", "--until-empty", "--json")), "\n")
+	if err := json.Unmarshal([]byte(out[len(out)-1]), &sum); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range workers {
+		w.signal(syscall.SIGTERM)
+	}
+	for _, w := range workers {
+		if code := w.wait(); code != exitInterrupted {
+			t.Errorf("a worker that was stopped: exit code %d\n%s", code, w.log.String())
+		}
+		secretless(t, w)
+	}
+	want := book{Destination: "things", Stored: messages, Copies: messages, Applied: messages, Drained: true, Balanced: true}
+	if sum.book != want {
+		t.Errorf("books:\n got %+v\nwant %+v", sum.book, want)
+	}
+	if got, want := p.rows(t, "SELECT count(*), count(DISTINCT id), min(id), max(id) FROM ledger"), fmt.Sprintf("%d|%d|0|%d", messages, messages, messages-1); got != want {
+		t.Errorf("ledger: %s, want %s", got, want)
+	}
+	if got, want := p.rows(t, "SELECT count(*), min(n), max(n) FROM sums"), fmt.Sprintf("50|%d|%d", messages/50, messages/50); got != want {
+		t.Errorf("sums: %s, want %s", got, want)
+	}
+}
