@@ -77,6 +77,7 @@ func openDB(t *testing.T, driver, url string) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	db.SetMaxIdleConns(0) // servers are killed: no connection outlives its statement
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }

@@ -162,6 +162,22 @@ effect:
 batch: 20
 `
 
+// revive replaces the workers that ended. None may, but one that looked for the
+// server just when that was killed: it says so and ends with 3.
+func revive(t *testing.T, p *place, workers []*child, serverKilled bool) {
+	t.Helper()
+	for i, w := range workers {
+		select {
+		case <-w.done:
+			if code := w.wait(); code != exitServer || !serverKilled {
+				t.Fatalf("a worker ended by itself: exit code %d\n%s", code, w.log.String())
+			}
+			workers[i] = start(t, p.folder, "run")
+		default:
+		}
+	}
+}
+
 func serverKills(t *testing.T, p *place) {
 	const messages = 3000
 	seed := uint64(time.Now().UnixNano())
@@ -190,6 +206,7 @@ func serverKills(t *testing.T, p *place) {
 			}
 			continue
 		}
+		revive(t, p, workers, kill > 2)
 		victim := random.IntN(len(workers))
 		t.Logf("kill %d: SIGKILL with %d effects", kill+1, effects())
 		workers[victim].signal(syscall.SIGKILL)
@@ -204,6 +221,7 @@ func serverKills(t *testing.T, p *place) {
 	if err := json.Unmarshal([]byte(out[len(out)-1]), &sum); err != nil {
 		t.Fatal(err)
 	}
+	revive(t, p, workers, true)
 	for _, w := range workers {
 		w.signal(syscall.SIGTERM)
 	}
