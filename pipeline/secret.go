@@ -50,12 +50,12 @@ func passwords(dsn string) (out []string) {
 }
 
 // What of a line of a pipeline file may hold a password: the value of dsn, and
-// what looks like a DSN anywhere.
+// what looks like a DSN anywhere. Rather too much is masked than too little.
 var (
 	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
 	userinfo = regexp.MustCompile(`://([^\s"'/]*:[^\s"']*)@`)
 	mysqlWho = regexp.MustCompile(`([^\s"']*:[^\s"']*)@(?:tcp|unix)\(`)
-	wordOnly = regexp.MustCompile(`(?i)password\s*=\s*('[^']*'|[^\s&"']*)`)
+	wordOnly = regexp.MustCompile(`(?i)password\s*=\s*(\S.*)`) // to the end: quotes in quotes have too many forms
 )
 
 // mask replaces passwords in a text, and says where a byte of it went to.

@@ -146,7 +146,8 @@ func mysqlNumber(err error) uint16 {
 // configuration. What is wrong with the way to it is the server's or the network's.
 func unfit(f *pipeline.File, path string, err error) error {
 	if errors.Is(err, rollcall.ErrConfig) {
-		return f.Problem(path, "", "%s", plain(err))
+		what, next, _ := strings.Cut(strings.TrimSuffix(plain(err), "; nothing was changed"), "; ")
+		return f.Problem(path, next, "%s", what)
 	}
 	if path == "store.sqlite.path" {
 		return err

@@ -109,7 +109,7 @@ func (l *place) mysql(t *testing.T, name string) string {
 	t.Helper()
 	admin := openDB(t, "mysql", l.server.URL())
 	execute(t, admin, "CREATE DATABASE "+name, "CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY '"+password+"'",
-		"GRANT ALL ON "+name+".* TO app@'%'", "GRANT ALL ON "+name+"_rollcall.* TO app@'%'")
+		"GRANT ALL ON "+name+".* TO app@'%'", "GRANT ALL ON "+name+"_rollcall.* TO app@'%'", "GRANT ALL ON rollcall.* TO app@'%'")
 	l.dsn = "app:" + password + "@tcp(" + l.server.Addr + ")/" + name
 	return l.dsn
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +73,29 @@ effect:
 		}
 		if n := l.once(t); n != 9 {
 			t.Errorf("%d requests took effect, want 9", n)
+		}
+	})
+}
+
+// TestServerInit: the file that init writes works as it is, with the table that
+// stands in it.
+func TestServerInit(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		p.ran(t, "init", "--store", p.kind)
+		text, err := os.ReadFile(filepath.Join(p.folder, "rollcall.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, table, _ := strings.Cut(string(text), "CREATE TABLE")
+		table, _, _ = strings.Cut(table, ";")
+		execute(t, p.db, "CREATE TABLE"+table)
+		writeFile(t, p.folder, "orders.ndjson", `{"order_id": "o-1", "amount": 250}`+"\n"+`{"order_id": "O-1 ", "amount": 9007199254740993}`+"\n"+`{"order_id": "o-1", "amount": 250}`+"\n")
+		p.ran(t, "send", "orders.ndjson")
+		if out := p.ran(t, "run", "--until-empty"); !strings.Contains(out, "stored 3 = applied 2 + repeated 1 ") || !strings.Contains(out, "balanced") {
+			t.Error(out)
+		}
+		if got := p.rows(t, "SELECT id, amount FROM orders ORDER BY amount"); got != "o-1|250\nO-1 |9007199254740993" {
+			t.Error(got)
 		}
 	})
 }

@@ -1,0 +1,122 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rollcall-mq/rollcall/internal/servers"
+)
+
+// refused runs rollcall, which must end with an exit code, say some words, and
+// tell the next step but never the password.
+func (l *place) refused(t *testing.T, code int, says []string, args ...string) {
+	t.Helper()
+	c := start(t, l.folder, args...)
+	if got := c.wait(); got != code {
+		t.Errorf("rollcall %v: exit code %d, want %d\n%s%s", args, got, code, c.out.String(), c.log.String())
+	}
+	secretless(t, c)
+	for _, words := range append(says, "next: ") {
+		if !strings.Contains(c.log.String(), words) {
+			t.Errorf("rollcall %v does not say %q:\n%s", args, words, c.log.String())
+		}
+	}
+	if strings.Contains(c.log.String(), "goroutine") {
+		t.Errorf("a stack trace:\n%s", c.log.String())
+	}
+}
+
+const refuseFile = `
+name: shop
+source: {embedded: {destination: orders}}
+store: {$STORE}
+effect: {table: {name: orders, mode: upsert, key: [id], columns: {id: payload.id, amount: payload.amount}}}
+`
+
+// TestServerRefused: what is wrong with the way to a server is 3, what is wrong
+// with file or server is 2, with line and caret.
+func TestServerRefused(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		p.pipeline(t, "rollcall.yaml", refuseFile)
+		good := p.dsn
+		for _, c := range []struct {
+			name, old, new string
+			says           []string
+		}{
+			{"password", password, password + "4", []string{"refuses user or password", "store." + p.kind + ".dsn"}},
+			{"port", p.server.Addr, "127.0.0.1:1", []string{"127.0.0.1:1", "refused"}},
+			{"database", "/shop", "/nowhere", []string{"database"}},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				t.Setenv("DATABASE_URL", strings.Replace(good, c.old, c.new, 1))
+				p.refused(t, exitServer, c.says, "run")
+				p.refused(t, exitServer, c.says, "dead", "list")
+			})
+		}
+		at := []string{"rollcall.yaml:5:", "^\n"}
+		p.refused(t, exitUsage, append(at, `there is no table "orders"`), "run")
+		execute(t, p.db, "CREATE TABLE orders (id "+p.text+" NOT NULL, amount BIGINT)")
+		p.refused(t, exitUsage, append(at, "no unique index on (id)"), "run")
+		execute(t, p.db, "ALTER TABLE orders ADD UNIQUE (id)", "ALTER TABLE orders ADD UNIQUE (amount)")
+		p.refused(t, exitUsage, append(at, "decide"), "run")
+		if text := p.rows(t, "SELECT count(*) FROM orders"); text != "0" {
+			t.Errorf("%s rows", text)
+		}
+	})
+}
+
+// TestServerUnfit: a server that takes no writes is refused, and named.
+func TestServerUnfit(t *testing.T) {
+	t.Run("postgres standby", func(t *testing.T) {
+		server := servers.Start(t, servers.Postgres15, servers.Config{})
+		p := newPlace(t, products[0], server)
+		p.pipeline(t, "rollcall.yaml", refuseFile)
+		if err := server.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(server.Dir, "data", "standby.signal"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		p.refused(t, exitUsage, []string{"rollcall.yaml:4:", "the server is a standby", "connect to the primary"}, "run")
+	})
+	t.Run("mariadb read-only", func(t *testing.T) {
+		server := servers.Start(t, servers.MariaDB, servers.Config{})
+		p := newPlace(t, products[2], server)
+		p.pipeline(t, "rollcall.yaml", refuseFile)
+		execute(t, openDB(t, "mysql", server.URL()), "SET GLOBAL read_only = ON")
+		p.refused(t, exitUsage, []string{"rollcall.yaml:4:", "the server is read-only", "connect to the primary"}, "run")
+	})
+}
+
+// TestServerSecrets: a password that stands in the file itself is not shown with
+// the line of a mistake, wherever that is.
+func TestServerSecrets(t *testing.T) {
+	for _, dsn := range []string{"postgres://app:" + password + "@127.0.0.1:1/shop", "host=127.0.0.1 port=1 dbname=shop password=" + password} {
+		for _, broken := range []string{"postgres: {dsn: \"$DSN\"}", "postgres: {dsn: \"$DSN\", shema: x}", "postgres: {url: \"$DSN\"}", "postgres: \"$DSN\"", "postgres: [dsn: \"$DSN\"",
+			"mysql: {dsn: \"$DSN\"}"} {
+			p := &place{folder: t.TempDir(), store: strings.Replace(broken, "$DSN", dsn, 1)}
+			p.pipeline(t, "rollcall.yaml", refuseFile)
+			code := exitUsage
+			if broken == "postgres: {dsn: \"$DSN\"}" {
+				code = exitServer
+			}
+			p.refused(t, code, nil, "run")
+		}
+	}
+	for _, broken := range []string{"mysql: {dsn: \"$DSN\"}", "mysql: {dsn: $DSN, schema: \"a b\"}", "mysql: {dsn: {a: \"$DSN\"}}", "postgres: {dsn: \"$DSN\"}"} {
+		p := &place{folder: t.TempDir(), store: strings.Replace(broken, "$DSN", "app:"+password+"@tcp(127.0.0.1:1)/shop", 1)}
+		p.pipeline(t, "rollcall.yaml", refuseFile)
+		code := exitUsage
+		if broken == "mysql: {dsn: \"$DSN\"}" {
+			code = exitServer
+		}
+		p.refused(t, code, nil, "run")
+	}
+}
