@@ -107,7 +107,7 @@ func (b *schemaBuilder) structure(t reflect.Type) node {
 		out["type"] = []string{"object", "null"}
 	}
 	if strings.Contains(b.comments[t.Name()], "one of its fields") {
-		out["anyOf"], out["type"] = choices, "object"
+		out["oneOf"], out["type"] = choices, "object"
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/pipeline/guarantee"
@@ -35,6 +36,12 @@ type Postgres struct {
 	// Schema is where rollcall's own tables are; those of the effects are found
 	// by the search path of the user. Default: rollcall.
 	Schema string `yaml:"schema"`
+	// Idle is how long a transaction may wait for a worker that stopped before
+	// the server ends it. Default: 30s.
+	Idle time.Duration `yaml:"idle"`
+	// Statement is how long a statement may take, waiting for locks included.
+	// Default: 60s.
+	Statement time.Duration `yaml:"statement"`
 }
 
 // MySQL is a database of a MySQL or MariaDB server.
@@ -45,6 +52,12 @@ type MySQL struct {
 	// Schema is the database of the same server where rollcall's own tables are.
 	// Default: rollcall.
 	Schema string `yaml:"schema"`
+	// Idle is how long a transaction may wait for a worker that stopped before
+	// the server ends it, in whole seconds. Default: 30s.
+	Idle time.Duration `yaml:"idle"`
+	// Statement is how long a statement may wait for locks, in whole seconds.
+	// Default: 60s.
+	Statement time.Duration `yaml:"statement"`
 }
 
 // StorePath is the file of the SQLite store.
@@ -55,15 +68,15 @@ func (f *File) StorePath() string {
 	return f.beside(f.Store.SQLite.Path)
 }
 
-// kind is what guarantees depend on in the store.
-func (s Store) kind() guarantee.Store {
+// kind is what guarantees depend on in the store, and its deadline.
+func (s Store) kind() (guarantee.Store, time.Duration) {
 	switch {
 	case s.Postgres != nil:
-		return guarantee.Postgres
+		return guarantee.Postgres, s.Postgres.Idle
 	case s.MySQL != nil:
-		return guarantee.MySQL
+		return guarantee.MySQL, s.MySQL.Idle
 	}
-	return guarantee.SQLite
+	return guarantee.SQLite, 0
 }
 
 // The forms of a DSN, as next steps.

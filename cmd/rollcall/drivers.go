@@ -111,7 +111,8 @@ const dialPatience = 10 * time.Second
 
 func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
 	at := f.Store.Postgres
-	s, err := postgres.Open(ctx, at.DSN, postgres.Config{Schema: at.Schema, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
+	s, err := postgres.Open(ctx, at.DSN, postgres.Config{Schema: at.Schema, Idle: at.Idle, Statement: at.Statement,
+		Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
 	if err != nil {
 		return nil, unfit(f, "store.postgres.dsn", err)
 	}
@@ -120,7 +121,7 @@ func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
 
 func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
 	at := f.Store.MySQL
-	s, err := mysql.Open(ctx, at.DSN, mysql.Config{Schema: at.Schema})
+	s, err := mysql.Open(ctx, at.DSN, mysql.Config{Schema: at.Schema, Idle: at.Idle, Statement: at.Statement})
 	if err != nil {
 		return nil, unfit(f, "store.mysql.dsn", err)
 	}

@@ -48,7 +48,10 @@ type place struct {
 // eachProduct runs a test on every kind of server.
 func eachProduct(t *testing.T, test func(t *testing.T, p *place)) {
 	for _, p := range products {
-		t.Run(p.name, func(t *testing.T) { test(t, newPlace(t, p, servers.Shared(t, p.spec))) })
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel() // most of them wait for servers
+			test(t, newPlace(t, p, servers.Shared(t, p.spec)))
+		})
 	}
 }
 
@@ -61,15 +64,18 @@ func newPlace(t *testing.T, p product, server *servers.Server) *place {
 	var driver, url string
 	if p.kind == "postgres" {
 		driver, url = "pgx", l.postgres(t, name)
-		l.store = `postgres: {dsn: "${DATABASE_URL}"}`
+		l.store = fmt.Sprintf(`postgres: {dsn: "${file:%s}"}`, l.dsnFile())
 	} else {
 		driver, url = "mysql", l.mysql(t, name)
-		l.store = fmt.Sprintf(`mysql: {dsn: "${DATABASE_URL}", schema: %s_rollcall}`, name)
+		l.store = fmt.Sprintf(`mysql: {dsn: "${file:%s}", schema: %s_rollcall}`, l.dsnFile(), name)
 	}
-	t.Setenv("DATABASE_URL", l.dsn)
+	writeFile(t, l.folder, "dsn", l.dsn)
 	l.db = openDB(t, driver, url)
 	return l
 }
+
+// dsnFile is a file with the DSN.
+func (l *place) dsnFile() string { return filepath.Join(l.folder, "dsn") }
 
 func openDB(t *testing.T, driver, url string) *sql.DB {
 	t.Helper()

@@ -42,7 +42,6 @@ effect: {table: {name: orders, mode: upsert, key: [id], columns: {id: payload.id
 func TestServerRefused(t *testing.T) {
 	eachProduct(t, func(t *testing.T, p *place) {
 		p.pipeline(t, "rollcall.yaml", refuseFile)
-		good := p.dsn
 		for _, c := range []struct {
 			name, old, new string
 			says           []string
@@ -52,11 +51,12 @@ func TestServerRefused(t *testing.T) {
 			{"database", "/shop", "/nowhere", []string{"database"}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				t.Setenv("DATABASE_URL", strings.Replace(good, c.old, c.new, 1))
+				writeFile(t, p.folder, "dsn", strings.Replace(p.dsn, c.old, c.new, 1))
 				p.refused(t, exitServer, c.says, "run")
 				p.refused(t, exitServer, c.says, "dead", "list")
 			})
 		}
+		writeFile(t, p.folder, "dsn", p.dsn)
 		at := []string{"rollcall.yaml:5:", "^\n"}
 		p.refused(t, exitUsage, append(at, `there is no table "orders"`), "run")
 		execute(t, p.db, "CREATE TABLE orders (id "+p.text+" NOT NULL, amount BIGINT)")

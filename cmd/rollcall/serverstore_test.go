@@ -86,6 +86,7 @@ func TestServerInit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		writeFile(t, p.folder, "rollcall.yaml", strings.Replace(string(text), "${DATABASE_URL}", "${file:dsn}", 1))
 		_, table, _ := strings.Cut(string(text), "CREATE TABLE")
 		table, _, _ = strings.Cut(table, ";")
 		execute(t, p.db, "CREATE TABLE"+table)
@@ -171,6 +172,7 @@ func TestServerHTTPKilled(t *testing.T) {
 func TestServerKills(t *testing.T) {
 	for _, kind := range products {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
 			p := newPlace(t, kind, servers.Start(t, kind.spec, servers.Config{}))
 			serverKills(t, p)
 		})
@@ -266,4 +268,68 @@ func serverKills(t *testing.T, p *place) {
 	if got, want := p.rows(t, "SELECT count(*), min(n), max(n) FROM sums"), fmt.Sprintf("50|%d|%d", messages/50, messages/50); got != want {
 		t.Errorf("sums: %s, want %s", got, want)
 	}
+}
+
+// TestServerStopped: a worker is stopped (SIGSTOP) inside its transaction. The
+// server ends that after store.….idle, and another worker takes over; nothing
+// is there twice, also after the first one woke up.
+func TestServerStopped(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		const messages = 200
+		execute(t, p.db, "CREATE TABLE ledger (id BIGINT NOT NULL)", "CREATE TABLE sums (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)", "INSERT INTO sums VALUES (7, 0)")
+		p.pipeline(t, "rollcall.yaml", strings.Replace(killFile, "{$STORE}", "{"+strings.TrimSuffix(p.store, "}")+", idle: 1s}}", 1))
+		var lines strings.Builder
+		for i := range messages {
+			fmt.Fprintf(&lines, `{"id": %d, "of": 7, "one": 1}`+"\n", i)
+		}
+		writeFile(t, p.folder, "things.ndjson", lines.String())
+		p.ran(t, "send", "things.ndjson")
+
+		held, err := p.db.Begin() // the row that every transaction writes: the worker waits for it inside its own
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := held.Exec("UPDATE sums SET n = n WHERE id = 7"); err != nil {
+			t.Fatal(err)
+		}
+		stopped := start(t, p.folder, "run")
+		waiting := map[string]string{
+			"postgres": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rollcall' AND wait_event_type = 'Lock' AND datname = current_database()",
+			"mysql":    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+		}[p.kind]
+		admin := openDB(t, map[string]string{"postgres": "pgx", "mysql": "mysql"}[p.kind], adminURL(p))
+		eventually(t, "a worker waits inside its transaction", func() bool {
+			time.Sleep(150 * time.Millisecond) // innodb_trx is a copy that asking more often keeps from being renewed
+			return number(t, admin, waiting) > 0
+		})
+		stopped.signal(syscall.SIGSTOP)
+		if err := held.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		out := p.ran(t, "run", "--until-empty")
+		t.Logf("the other worker was done after %v", time.Since(began).Round(10*time.Millisecond))
+		if !strings.Contains(out, "applied 200 ") || !strings.Contains(out, "balanced") {
+			t.Error(out)
+		}
+		stopped.signal(syscall.SIGCONT)
+		stopped.signal(syscall.SIGTERM)
+		if code := stopped.wait(); code != exitInterrupted {
+			t.Errorf("the worker that slept: exit code %d\n%s", code, stopped.log.String())
+		}
+		if got, want := p.rows(t, "SELECT count(*), count(DISTINCT id) FROM ledger"), "200|200"; got != want {
+			t.Errorf("ledger: %s, want %s", got, want)
+		}
+		if got := p.rows(t, "SELECT n FROM sums"); got != "200" {
+			t.Errorf("sum %s, want 200", got)
+		}
+	})
+}
+
+// adminURL is the server's own user in the database of the place.
+func adminURL(p *place) string {
+	if p.kind == "mysql" {
+		return p.server.URL()
+	}
+	return strings.Replace(p.dsn, "app:"+password, "postgres", 1)
 }
