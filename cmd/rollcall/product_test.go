@@ -35,6 +35,14 @@ var products = []product{
 	{"mariadb", servers.MariaDB, "mysql", "VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"},
 }
 
+// driver is the name of the client for database/sql.
+func (p product) driver() string {
+	if p.kind == "postgres" {
+		return "pgx"
+	}
+	return "mysql"
+}
+
 // place is a database of the user app on a server, and a folder with a pipeline.
 type place struct {
 	product
@@ -61,16 +69,16 @@ func newPlace(t *testing.T, p product, server *servers.Server) *place {
 	t.Helper()
 	name := fmt.Sprintf("shop%d", places.Add(1))
 	l := &place{product: p, server: server, folder: t.TempDir()}
-	var driver, url string
+	var url string
 	if p.kind == "postgres" {
-		driver, url = "pgx", l.postgres(t, name)
+		url = l.postgres(t, name)
 		l.store = fmt.Sprintf(`postgres: {dsn: "${file:%s}"}`, l.dsnFile())
 	} else {
-		driver, url = "mysql", l.mysql(t, name)
+		url = l.mysql(t, name)
 		l.store = fmt.Sprintf(`mysql: {dsn: "${file:%s}", schema: %s_rollcall}`, l.dsnFile(), name)
 	}
 	writeFile(t, l.folder, "dsn", l.dsn)
-	l.db = openDB(t, driver, url)
+	l.db = openDB(t, p.driver(), url)
 	return l
 }
 

@@ -101,6 +101,57 @@ func TestServerInit(t *testing.T) {
 	})
 }
 
+// TestServerRoles: with the roles that are shipped the one that migrates makes the
+// tables, and the one that runs needs no right to make any.
+func TestServerRoles(t *testing.T) {
+	eachProduct(t, func(t *testing.T, p *place) {
+		text, err := os.ReadFile("../../store/" + p.kind + "/roles.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		business := p.rows(t, map[string]string{"postgres": "SELECT current_database()", "mysql": "SELECT database()"}[p.kind])
+		migrate, run := "change me", "change me too"
+		if p.kind == "mysql" {
+			migrate, run = "change-me-1", "change-me-2"
+		}
+		script := strings.ReplaceAll(string(text), "shop.*", business+".*") +
+			";CREATE TABLE ledger (id BIGINT NOT NULL);GRANT SELECT, INSERT ON ledger TO " + map[string]string{"postgres": "rollcall_run", "mysql": "'rollcall_run'@'%'"}[p.kind]
+		admin := openDB(t, p.driver(), adminURL(p))
+		for _, statement := range strings.Split(withoutComments(script), ";") {
+			if strings.TrimSpace(statement) != "" {
+				execute(t, admin, statement)
+			}
+		}
+		p.pipeline(t, "rollcall.yaml", `
+name: roles
+source: {embedded: {destination: things, partitions: 1}}
+store: {`+p.kind+`: {dsn: "${file:dsn}"}}
+effect: {table: {name: ledger, mode: insert, columns: {id: payload.id}}}
+`)
+		as := func(role, secret, database string) {
+			dsn := strings.Replace(p.dsn, "app:"+password, role+":"+strings.ReplaceAll(secret, " ", "%20"), 1)
+			writeFile(t, p.folder, "dsn", strings.Replace(dsn, "/"+business, "/"+database, 1))
+		}
+		writeFile(t, p.folder, "things.ndjson", `{"id": 1}`+"\n"+`{"id": 2}`+"\n")
+		p.ran(t, "send", "things.ndjson")
+		as("rollcall_migrate", migrate, map[string]string{"postgres": business, "mysql": "rollcall"}[p.kind])
+		p.ran(t, "dead", "list")
+		as("rollcall_run", run, business)
+		if out := p.ran(t, "run", "--until-empty"); !strings.Contains(out, "stored 2 = applied 2 ") || !strings.Contains(out, "balanced") {
+			t.Error(out)
+		}
+	})
+}
+
+func withoutComments(script string) string {
+	var out strings.Builder
+	for _, line := range strings.Split(script, "\n") {
+		text, _, _ := strings.Cut(line, "--")
+		out.WriteString(text + "\n")
+	}
+	return out.String()
+}
+
 // TestServerDead: what a constraint refuses lies aside; redriven, twice, it takes
 // effect once; discarded it is gone. Nothing is told that is secret.
 func TestServerDead(t *testing.T) {
@@ -297,7 +348,7 @@ func TestServerStopped(t *testing.T) {
 			"postgres": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rollcall' AND wait_event_type = 'Lock' AND datname = current_database()",
 			"mysql":    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
 		}[p.kind]
-		admin := openDB(t, map[string]string{"postgres": "pgx", "mysql": "mysql"}[p.kind], adminURL(p))
+		admin := openDB(t, p.driver(), adminURL(p))
 		eventually(t, "a worker waits inside its transaction", func() bool {
 			time.Sleep(150 * time.Millisecond) // innodb_trx is a copy that asking more often keeps from being renewed
 			return number(t, admin, waiting) > 0
@@ -329,7 +380,7 @@ func TestServerStopped(t *testing.T) {
 // adminURL is the server's own user in the database of the place.
 func adminURL(p *place) string {
 	if p.kind == "mysql" {
-		return p.server.URL()
+		return strings.Replace(p.dsn, "app:"+password, "root", 1)
 	}
 	return strings.Replace(p.dsn, "app:"+password, "postgres", 1)
 }
