@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rollcall-mq/rollcall/internal/servers.startAll")) // it never ends
 }
 
 // child takes blocks, numbers and ids until it is killed, and writes down each
