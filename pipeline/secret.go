@@ -1,10 +1,13 @@
 package pipeline
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/rollcall-mq/rollcall"
 )
 
 // masked stands where a password stood.
@@ -22,6 +25,20 @@ func (r *Redactor) hide(dsn string) {
 			r.values[secret] = masked
 		}
 	}
+}
+
+// Expand replaces the references of a text that stands in no file, a flag for
+// example, and returns what hides what they were replaced by, and the password of
+// the DSN that it may be. Paths of ${file:PATH} are relative to the current folder.
+// The error is rollcall.ErrConfig; the text is then empty.
+func Expand(text string, env Env) (string, *Redactor, error) {
+	r := &Redactor{values: make(map[string]string)}
+	out, err := expand(text, env.withDefaults("."), r)
+	if err != nil {
+		return "", r, fmt.Errorf("%w: %w", rollcall.ErrConfig, err)
+	}
+	r.hide(out)
+	return out, r, nil
 }
 
 // keyword is a password in words: "host=db password=x" or "?password=x".

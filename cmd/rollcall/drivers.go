@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,12 +15,15 @@ import (
 
 	mysqlclient "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/embedded"
+	"github.com/rollcall-mq/rollcall/id"
 	"github.com/rollcall-mq/rollcall/pipeline"
 	"github.com/rollcall-mq/rollcall/store/mysql"
 	"github.com/rollcall-mq/rollcall/store/postgres"
@@ -134,6 +138,73 @@ func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
 
 func inSQL(tx *sql.Tx) effect.Conn { return effect.SQL(tx) }
 
+// idStore is where ids and numbers are remembered.
+type idStore struct {
+	*id.SQL
+	close func() error
+}
+
+// openIDs opens a file, or a database of a server: postgres://… or
+// user:password@tcp(host:port)/database. Servers that forget what they committed
+// are refused, as they are for pipelines: they would make ids come again.
+func openIDs(ctx context.Context, at string) (*idStore, error) {
+	switch {
+	case strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"):
+		s, err := postgres.Open(ctx, at, postgres.Config{NoMigrate: true, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
+		if err != nil {
+			return nil, unfitIDs(err)
+		}
+		db := stdlib.OpenDBFromPool(s.DB())
+		return newIDStore(ctx, db, id.PostgreSQL(postgresState), func() error { return errors.Join(db.Close(), s.Close()) })
+	case strings.Contains(at, "tcp("), strings.Contains(at, "unix("):
+		s, err := mysql.Open(ctx, at, mysql.Config{NoMigrate: true})
+		if err != nil {
+			return nil, unfitIDs(err)
+		}
+		return newIDStore(ctx, s.DB(), id.MySQL(mysqlNumber), s.Close)
+	case strings.Contains(at, "://"):
+		return nil, usage(errors.New("--store is a URL of no database that is known"), "name a file, postgres://user@host/database, or user@tcp(host:3306)/database")
+	}
+	s, err := id.OpenFile(at)
+	if err != nil {
+		return nil, err
+	}
+	return &idStore{s, s.Close}, nil
+}
+
+func newIDStore(ctx context.Context, db *sql.DB, dialect id.Dialect, closeAll func() error) (*idStore, error) {
+	s, err := id.NewSQL(ctx, db, dialect)
+	if err != nil {
+		return nil, errors.Join(unfitIDs(err), closeAll())
+	}
+	return &idStore{s, closeAll}, nil
+}
+
+// cutNext cuts the next step off what a store says of itself or its server, and
+// out of that what programs can do and the command cannot.
+func cutNext(err error) (what, next string) {
+	what, next, _ = strings.Cut(strings.TrimSuffix(plain(err), "; nothing was changed"), "; ")
+	return what, strings.TrimSuffix(next, ", or set Config.Unsafe")
+}
+
+// unfitIDs adds the next step to what is wrong with the way to a server.
+func unfitIDs(err error) error {
+	if errors.Is(err, rollcall.ErrConfig) {
+		what, next := cutNext(err)
+		return usage(errors.New(what), cmp.Or(next, "mend --store")+"; no id was given out")
+	}
+	return &failure{exitServer, err, "see that the server runs and takes this user, or mend --store; no id was given out"}
+}
+
+// postgresState is the SQLSTATE of an error of the server, "" of any other.
+func postgresState(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
 // mysqlNumber is the number of an error of the server, 0 of any other.
 func mysqlNumber(err error) uint16 {
 	var e *mysqlclient.MySQLError
@@ -147,7 +218,7 @@ func mysqlNumber(err error) uint16 {
 // configuration. What is wrong with the way to it is the server's or the network's.
 func unfit(f *pipeline.File, path string, err error) error {
 	if errors.Is(err, rollcall.ErrConfig) {
-		what, next, _ := strings.Cut(strings.TrimSuffix(plain(err), "; nothing was changed"), "; ")
+		what, next := cutNext(err)
 		return f.Problem(path, next, "%s", what)
 	}
 	if path == "store.sqlite.path" {

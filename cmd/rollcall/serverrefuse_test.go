@@ -86,6 +86,12 @@ func TestServerUnfit(t *testing.T) {
 		}
 		p.refused(t, exitUsage, []string{"rollcall.yaml:4:", "the server is a standby", "connect to the primary"}, "run")
 	})
+	t.Run("postgres without fsync", func(t *testing.T) {
+		p := newPlace(t, products[0], servers.Start(t, servers.Postgres15, servers.Config{Settings: map[string]string{"fsync": "off"}}))
+		p.pipeline(t, "rollcall.yaml", refuseFile)
+		p.refused(t, exitUsage, []string{"rollcall.yaml:4:", "fsync is off", "next: turn it on\n"}, "run")
+		p.refused(t, exitUsage, []string{"fsync is off", "next: turn it on; no id"}, "id", "next", "--store", "${file:dsn}")
+	})
 	t.Run("mariadb read-only", func(t *testing.T) {
 		server := servers.Start(t, servers.MariaDB, servers.Config{})
 		p := newPlace(t, products[2], server)
