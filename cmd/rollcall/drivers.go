@@ -88,6 +88,8 @@ func openLog(ctx context.Context, folder, destination string, partitions int, co
 // openStore opens the store of a pipeline. fresh: a file may be made. On servers
 // rollcall's tables are made if they are missing.
 func openStore(ctx context.Context, f *pipeline.File, fresh bool) (store, error) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
 	switch s := f.Store; {
 	case s.Postgres != nil:
 		return openPostgres(ctx, f)
@@ -109,9 +111,12 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
 }
 
-// dialPatience is how long a server may take to accept a connection. Without it
-// an address that nobody answers at would hold us for minutes.
+// dialPatience is how long a server may take to accept a connection: an address
+// that nobody answers at would hold us for minutes. openPatience is how long it may
+// take until all is open: one that hangs would hold us as long.
 const dialPatience = 10 * time.Second
+
+var openPatience = 30 * time.Second // of tests: shorter
 
 func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
 	at := f.Store.Postgres
@@ -148,6 +153,8 @@ type idStore struct {
 // user:password@tcp(host:port)/database. Servers that forget what they committed
 // are refused, as they are for pipelines: they would make ids come again.
 func openIDs(ctx context.Context, at string) (*idStore, error) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
 	switch {
 	case strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"):
 		s, err := postgres.Open(ctx, at, postgres.Config{NoMigrate: true, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})

@@ -54,6 +54,9 @@ func TestServerIDs(t *testing.T) {
 			t.Errorf("%d ids and numbers", len(seen))
 		}
 		serverServe(t, p)
+		if p.kind == "postgres" && p.rows(t, "SELECT count(*) FROM pg_namespace WHERE nspname = 'rollcall'") != "0" {
+			t.Error("asking for ids made the tables of pipelines")
+		}
 	})
 }
 

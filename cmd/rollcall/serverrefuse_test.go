@@ -3,12 +3,16 @@
 package main
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/servers"
+	"github.com/rollcall-mq/rollcall/pipeline"
 )
 
 // refused runs rollcall, which must end with an exit code, say some words, and
@@ -124,5 +128,41 @@ func TestServerSecrets(t *testing.T) {
 			code = exitServer
 		}
 		p.refused(t, code, nil, "run")
+	}
+}
+
+// TestServerHangs: a server that accepts and says nothing is given up.
+func TestServerHangs(t *testing.T) {
+	openPatience = 200 * time.Millisecond
+	defer func() { openPatience = 30 * time.Second }()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, kind := range []string{"postgres", "mysql"} {
+		dsn := "postgres://app:" + password + "@" + listener.Addr().String() + "/shop?sslmode=disable"
+		if kind == "mysql" {
+			dsn = "app:" + password + "@tcp(" + listener.Addr().String() + ")/shop"
+		}
+		text := strings.Replace(refuseFile, "$STORE", kind+`: {dsn: "`+dsn+`"}`, 1)
+		f, err := pipeline.Parse("rollcall.yaml", []byte(text), pipeline.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, open := range map[string]func() error{
+			"store": func() error { _, err := openStore(t.Context(), f, true); return err },
+			"ids":   func() error { _, err := openIDs(t.Context(), dsn); return err },
+		} {
+			began := time.Now()
+			err := open()
+			var failed *failure
+			if !errors.As(err, &failed) || failed.code != exitServer || strings.Contains(err.Error(), password) {
+				t.Errorf("%s, %s: %v", kind, name, err)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("%s, %s: it took %v", kind, name, took)
+			}
+		}
 	}
 }
