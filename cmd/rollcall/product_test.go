@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -55,6 +56,7 @@ type place struct {
 
 // eachProduct runs a test on every kind of server.
 func eachProduct(t *testing.T, test func(t *testing.T, p *place)) {
+	t.Parallel()
 	for _, p := range products {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel() // most of them wait for servers
@@ -63,10 +65,15 @@ func eachProduct(t *testing.T, test func(t *testing.T, p *place)) {
 	}
 }
 
-var places atomic.Int64
+var (
+	places  atomic.Int64
+	settled sync.Mutex // servers make one user at a time
+)
 
 func newPlace(t *testing.T, p product, server *servers.Server) *place {
 	t.Helper()
+	settled.Lock()
+	defer settled.Unlock()
 	name := fmt.Sprintf("shop%d", places.Add(1))
 	l := &place{product: p, server: server, folder: t.TempDir()}
 	var url string

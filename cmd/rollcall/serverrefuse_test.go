@@ -75,6 +75,7 @@ func TestServerRefused(t *testing.T) {
 
 // TestServerUnfit: a server that takes no writes is refused, and named.
 func TestServerUnfit(t *testing.T) {
+	t.Parallel()
 	t.Run("postgres standby", func(t *testing.T) {
 		server := servers.Start(t, servers.Postgres15, servers.Config{})
 		p := newPlace(t, products[0], server)

@@ -221,6 +221,7 @@ func TestServerHTTPKilled(t *testing.T) {
 // unique index that could hide a second effect; each message is in it once, and
 // the other table of the same transaction says the same.
 func TestServerKills(t *testing.T) {
+	t.Parallel()
 	for _, kind := range products {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -346,7 +347,8 @@ func TestServerStopped(t *testing.T) {
 		stopped := start(t, p.folder, "run")
 		waiting := map[string]string{
 			"postgres": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rollcall' AND wait_event_type = 'Lock' AND datname = current_database()",
-			"mysql":    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+			"mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id " +
+				"WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()",
 		}[p.kind]
 		admin := openDB(t, p.driver(), adminURL(p))
 		eventually(t, "a worker waits inside its transaction", func() bool {
