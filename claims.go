@@ -12,7 +12,8 @@ import (
 //
 // Who was paused for longer than its lease may have been overtaken: what it
 // then does outside is not fenced by this, only its record is. So the receiver
-// must accept our key, or such an effect is in doubt.
+// must accept our key, or such an effect is in doubt. Record and Lock stand on
+// this and take care of it: use them rather than this.
 type Claims interface {
 	// Claim takes the key for lease. Fresh: it is ours under the token
 	// returned, also when an earlier owner's lease ran out; it is higher than

@@ -21,7 +21,7 @@ import (
 //	3 keys
 //	4 behind
 //	5 effects
-//	6 rolls, again
+//	6 rolls, again               before 5 on partitions with one owner (ADR 0009)
 //	7 aside rows
 //	8 COMMIT
 //	9 settle                     only when every part is durable
@@ -31,7 +31,7 @@ import (
 // settled), or the error of ctx.
 func (e *engine[X]) process(ctx context.Context, hold Hold, b *Batch, rolls *rollCache, suspects *int) error {
 	s := e.subject(b, rolls)
-	state := protocol.Batch{Config: e.rules(), Items: e.describe(s), Covered: covered(b), CoveredRoll: s.roll(rolls.partition), Budget: *suspects}
+	state := protocol.Batch{Config: e.batchRules(), Items: e.describe(s), Covered: covered(b), CoveredRoll: s.roll(rolls.partition), Budget: *suspects}
 	var answer protocol.Answer
 	for {
 		var stage protocol.Stage
@@ -63,6 +63,15 @@ func (e *engine[X]) process(ctx context.Context, hold Hold, b *Batch, rolls *rol
 // rules is what the decisions depend on.
 func (e *engine[X]) rules() protocol.Config {
 	return protocol.Config{Attempts: e.config.Retry.Attempts, Chunk: chunk, Traces: e.batchHandler == nil, Hands: e.config.Parallel}
+}
+
+// batchRules: where a partition has one owner nobody else asks for its rolls, so
+// they may be locked for longer. A queue's competing workers ask for the same
+// ones, all of them in the same order, or they would deadlock.
+func (e *engine[X]) batchRules() protocol.Config {
+	c := e.rules()
+	c.LockFirst = e.can.Exclusive && c.Hands <= 1
+	return c
 }
 
 // chunk is how many messages share a savepoint once a handler has failed:
@@ -124,6 +133,7 @@ func (e *engine[X]) transact(ctx context.Context, hold Hold, s *subject, w proto
 			return w, context.Cause(ctx)
 		}
 		event = protocol.Event{Kind: e.kindOf(failure)}
+		t.wrong = t.wrong || event.Kind == protocol.Outdated
 		if event.Kind == protocol.InDoubt {
 			// The roll, the key or the aside row tells: the redo waits on the
 			// locks of the transaction in doubt and then finds what it left.
@@ -146,6 +156,8 @@ func (e *engine[X]) kindOf(err error) protocol.EventKind {
 		return protocol.Fenced
 	case errors.Is(err, ErrInDoubt):
 		return protocol.InDoubt
+	case errors.Is(err, ErrOutdated):
+		return protocol.Outdated
 	case e.store.Classify(err) == ClassConflict:
 		return protocol.Conflict
 	}

@@ -3,6 +3,7 @@ package rollcall
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,7 +14,9 @@ import (
 )
 
 // DedupKey is what makes two messages the same piece of business: 16 bytes of
-// SHA-256 over format version, group and canonical key; compared binary.
+// SHA-256 over format version, group and canonical key; compared binary. Where a
+// part of the key is a UUID version 7 its time comes first, and 10 bytes of the
+// hash follow, so that an index of the keys grows at one end (ADR 0010).
 type DedupKey [16]byte
 
 // Identity tells one message from another, whatever they mean: 16 bytes of
@@ -136,15 +139,35 @@ func (k *keyer) key(m *Message) (key DedupKey, missing string) {
 	h := sha256.New()
 	h.Write([]byte{keyFormat})
 	writeField(h, k.group)
+	var at [6]byte
+	ordered := false
 	for i, part := range k.parts {
 		text, ok := part(m)
 		if !ok {
 			return DedupKey{}, k.names[i]
 		}
 		writeField(h, text)
+		if !ordered {
+			at, ordered = timeOf(text)
+		}
 	}
-	copy(key[:], h.Sum(nil))
+	sum := h.Sum(nil)
+	if ordered {
+		copy(key[copy(key[:], at[:]):], sum)
+	} else {
+		copy(key[:], sum)
+	}
 	return key, ""
+}
+
+// timeOf is the time in a UUID version 7 as its 6 bytes (RFC 9562 §5.7).
+func timeOf(text string) (at [6]byte, is bool) {
+	text = strings.TrimPrefix(text, jsonpath.String.String()+":")
+	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[14] != '7' {
+		return at, false
+	}
+	_, err := hex.Decode(at[:], []byte(text[:8]+text[9:13]))
+	return at, err == nil
 }
 
 // recorder decides which records a message leaves.

@@ -137,3 +137,34 @@ func TestDefaults(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 }
+
+// TestKeysOfUUIDsAreOrdered: keys of UUIDs version 7 sort by their time, wherever
+// in the key they stand, and every byte of the id still counts.
+func TestKeysOfUUIDsAreOrdered(t *testing.T) {
+	const early, late = "018f0a1b-2c3d-7e4f-8a5b-6c7d8e9f0a1b", "018f0a1b-2c3e-7000-8000-000000000000"
+	for _, names := range [][]string{{"id"}, {"payload.a"}, {"key", "payload.a"}} {
+		k := mustKeyer(t, "g", names...)
+		key := func(id string) DedupKey {
+			got, missing := k.key(&Message{ID: MessageID(id), Key: "k", Body: []byte(`{"a":"` + id + `"}`)})
+			if missing != "" {
+				t.Fatal(missing)
+			}
+			return got
+		}
+		a, b := key(early), key(late)
+		if string(a[:6]) != "\x01\x8f\x0a\x1b\x2c\x3d" || string(a[:]) >= string(b[:]) {
+			t.Errorf("%v: keys %x and %x are not in the order of time", names, a, b)
+		}
+		for _, other := range []string{strings.ToUpper(early), early[:35] + "c", early[:19] + "9" + early[20:]} {
+			if o := key(other); o == a || string(o[:6]) != string(a[:6]) {
+				t.Errorf("%v: %s has key %x beside %x of %s", names, other, o, a, early)
+			}
+		}
+		for _, plain := range []string{"018f0a1b-2c3d-4e4f-8a5b-6c7d8e9f0a1b", "018f0a1b_2c3d-7e4f-8a5b-6c7d8e9f0a1b", "zzzzzzzz-2c3d-7e4f-8a5b-6c7d8e9f0a1b",
+			early + "0"} {
+			if o := key(plain); string(o[:4]) == "\x01\x8f\x0a\x1b" {
+				t.Errorf("%v: %s is no UUID of version 7 and has key %x", names, plain, o)
+			}
+		}
+	}
+}

@@ -40,6 +40,9 @@ func (t *transaction[X]) effects(ctx context.Context, w *protocol.Work, a protoc
 		messages[i] = t.subject.deliveries[w.Items[item].Index].Message
 	}
 	said, err := t.call(ctx, t.tx, messages)
+	if gone := t.tx.Usable(); errors.Is(gone, ErrFenced) || errors.Is(gone, ErrOutdated) {
+		return event, gone // what came with the handler's first statement; it knows nothing of it
+	}
 	alone := len(messages) == 1 && len(said) == 1
 	if err != nil && !(errors.Is(err, errHandlerFailed) && alone) {
 		if errors.Is(err, errHandlerFailed) {

@@ -12,6 +12,9 @@ var (
 	ErrInDoubt = errors.New("rollcall: outcome in doubt")
 	// ErrFenced: another owner holds the token now. It has not happened.
 	ErrFenced = errors.New("rollcall: fenced, another owner has taken over")
+	// ErrOutdated: what was read before, without a lock, is not so any more. It
+	// has not happened; read again.
+	ErrOutdated = errors.New("rollcall: read before, and changed since")
 	// ErrStaleReceipt: the receipt is of an older session. The message was not
 	// settled and comes again.
 	ErrStaleReceipt = errors.New("rollcall: receipt of an older session")
@@ -19,7 +22,7 @@ var (
 	ErrNotOwner = errors.New("rollcall: partition is not owned here")
 	// ErrNoDestination: the destination does not exist. Nothing was sent.
 	ErrNoDestination = errors.New("rollcall: no such destination")
-	// ErrTryAgain: it was surely not stored, and trying again may help: no
+	// ErrTryAgain: it was surely not stored, or not run, and trying again may help: no
 	// connection, too many requests. The Fate beside it is Unknown.
 	ErrTryAgain = errors.New("rollcall: not stored, to be tried again")
 	// ErrTooLarge: the message is larger than the broker takes. It was not sent
@@ -36,6 +39,13 @@ var (
 	// ErrKeyReused: the key was used before, with other content. That is a
 	// finding, not a repeat: it has not happened.
 	ErrKeyReused = errors.New("rollcall: key used before with other content")
+	// ErrInProgress: another call has the key now, or a process that died had it a
+	// moment ago. This one did nothing. Call again later: to skip it would lose it
+	// when the other fails.
+	ErrInProgress = errors.New("rollcall: in progress elsewhere")
+	// ErrParked: it may have happened, so it is not tried again by itself. Somebody
+	// must ask the receiver and decide. Errors that are it are ErrInDoubt too.
+	ErrParked = errors.New("rollcall: parked until somebody decides")
 	// ErrAbort is the cause (context.WithCancelCause) that ends a Run at once,
 	// without draining: what is in work is rolled back and comes again.
 	ErrAbort = errors.New("rollcall: stopped without draining")
@@ -80,6 +90,15 @@ type againError struct {
 
 func (e *againError) Error() string { return fmt.Sprintf("%v (again after %v)", e.cause, e.after) }
 func (e *againError) Unwrap() error { return e.cause }
+
+// NotDone is returned by the function of Record when surely nothing happened: no
+// connection, a refusal. The key is free again. Any other error is in doubt.
+func NotDone(cause error) error { return &notDoneError{cause} }
+
+type notDoneError struct{ cause error }
+
+func (e *notDoneError) Error() string { return e.cause.Error() }
+func (e *notDoneError) Unwrap() error { return e.cause }
 
 // configError names the field, the value and the next step.
 func configError(field string, value any, next string) error {

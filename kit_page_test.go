@@ -26,6 +26,10 @@ func TestKitPage(t *testing.T) {
 	for _, c := range storetest.ClaimCases() {
 		fmt.Fprintf(&b, "- %s\n", c.Name)
 	}
+	b.WriteString("\nRecord and Lock (`storetest.RunClaims` too):\n\n")
+	for _, c := range storetest.RecordCases() {
+		fmt.Fprintf(&b, "- %s\n", c.Name)
+	}
 	b.WriteString("\n## broker/brokertest\n\n")
 	for _, c := range brokertest.Cases() {
 		fmt.Fprintf(&b, "- %s\n", c.Name)

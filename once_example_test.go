@@ -40,3 +40,29 @@ func ExampleOnce() {
 	// mail 1 <nil>
 	// true
 }
+
+// A request that got no answer is not sent again to a receiver that does not
+// honour the key: somebody asks it, and says what it did.
+func ExampleRecord() {
+	ctx := context.Background()
+	claims := memory.Open(memory.NewDatabase(memory.Config{})).Claims()
+	key := rollcall.OnceKey{Scope: "mails", Key: "welcome-ann"}
+	send := func() (string, error) {
+		return rollcall.Record(ctx, claims, key, rollcall.RecordConfig{}, func(context.Context, rollcall.RecordAttempt) (string, error) {
+			fmt.Println("fn runs")
+			return "", errors.New("no answer")
+		})
+	}
+	_, err := send()
+	fmt.Println(errors.Is(err, rollcall.ErrParked))
+	_, err = send()
+	fmt.Println(errors.Is(err, rollcall.ErrParked))
+	fmt.Println(rollcall.SettleRecord(ctx, claims, key, rollcall.RecordConfig{}, "mail 1"))
+	fmt.Println(send())
+	// Output:
+	// fn runs
+	// true
+	// true
+	// <nil>
+	// mail 1 <nil>
+}

@@ -18,6 +18,9 @@ type transaction[X any] struct {
 	started time.Time
 
 	tx      Tx[X]
+	wrong   bool                        // something that was believed was not so: nothing is any more
+	sure    bool                        // the store finds out with the effects, see Assumer
+	assumed []string                    // Keys that nobody is believed to wait for
 	undo    func(context.Context) error // to the last savepoint
 	unclaim func(context.Context) error // to before the row was claimed
 	locked  []*Roll                     // as read, then as this transaction leaves them
@@ -31,13 +34,14 @@ func (t *transaction[X]) rollback() {
 	if t.tx != nil {
 		_ = t.tx.Rollback()
 	}
-	t.tx, t.locked, t.aside, t.counts = nil, nil, nil, Counts{}
+	t.tx, t.assumed, t.locked, t.aside, t.counts = nil, nil, nil, nil, Counts{}
 }
 
 // again prepares for another transaction. What was read under a lock is final
 // for what it calls Known.
 func (t *transaction[X]) again(a protocol.Action) {
 	if a.Hits > 0 {
+		t.subject.cache.contended.Store(true)
 		t.subject.cache.learn(t.locked)
 		t.observe(Hit{t.subject.partition, a.Hits})
 	}
@@ -56,6 +60,7 @@ func (t *transaction[X]) perform(ctx context.Context, w *protocol.Work, a protoc
 	switch a.Do {
 	case protocol.Begin:
 		t.tx, err = t.store.Begin(ctx)
+		t.sure = err == nil && t.believes(w)
 	case protocol.Token:
 		err = t.tx.Fence(ctx, t.hold)
 	case protocol.Claim, protocol.Turn:
@@ -84,7 +89,9 @@ func (t *transaction[X]) ask(ctx context.Context, w *protocol.Work, a protocol.A
 	case protocol.Keys:
 		event.Keys, err = t.claimKeys(ctx, w, a.Claims)
 	case protocol.Queues:
-		event.Queues, err = t.queues(ctx, a.Keys)
+		if t.assumed = a.Keys; !t.sure {
+			event.Queues, err = t.queues(ctx, a.Keys)
+		}
 	case protocol.Effects:
 		return t.effects(ctx, w, a)
 	case protocol.Rolls:
@@ -128,11 +135,7 @@ func (t *transaction[X]) lockRolls(ctx context.Context, w *protocol.Work, rolls 
 	for i, r := range rolls {
 		scopes[i] = t.subject.scopes[r]
 	}
-	rows, err := t.tx.Records().Lock(ctx, t.group, scopes)
-	if err != nil {
-		return nil, err
-	}
-	if t.locked, err = openRolls(rows); err != nil {
+	if err := t.lock(ctx, scopes); err != nil {
 		return nil, err
 	}
 	if w.Kind == protocol.OfSuspects {
@@ -143,6 +146,43 @@ func (t *transaction[X]) lockRolls(ctx context.Context, w *protocol.Work, rolls 
 		sets[i] = &r.set
 	}
 	return sets, nil
+}
+
+func (t *transaction[X]) lock(ctx context.Context, scopes []Scope) (err error) {
+	if t.sure {
+		return t.assume(ctx, scopes)
+	}
+	rows, err := t.tx.Records().Lock(ctx, t.group, scopes)
+	if err != nil {
+		return err
+	}
+	t.locked, err = openRolls(rows)
+	return err
+}
+
+// believes reports whether the store can find out with the effects what is asked
+// for: that the rolls are as the cache has them and nobody waits.
+func (t *transaction[X]) believes(w *protocol.Work) bool {
+	_, can := t.tx.(Assumer)
+	return can && !t.wrong && w.Kind == protocol.OfBatch && w.Config.LockFirst && t.can.Exclusive && t.subject.cache.has(t.subject.scopes)
+}
+
+// assume goes on with what the cache has; the store finds out.
+func (t *transaction[X]) assume(ctx context.Context, scopes []Scope) error {
+	rolls, known := t.subject.cache.copies(scopes)
+	if !known {
+		return ErrOutdated
+	}
+	rows := make([]RollRow, len(rolls))
+	for i, r := range rolls {
+		row, err := r.Row()
+		if err != nil {
+			return err
+		}
+		rows[i] = row
+	}
+	t.locked = rolls
+	return t.tx.(Assumer).Assume(ctx, t.group, t.assumed, rows)
 }
 
 // writeRolls writes those of the locked rolls that changed, each below its

@@ -78,7 +78,8 @@ type Tx[X any] interface {
 	User() X
 	// Fence share-locks the row of the token until the end of the transaction
 	// and compares: ErrFenced if it is another. It reads, it never counts rows
-	// affected.
+	// affected. The answer may come with the next statement instead, the user's
+	// included; then the transaction is not Usable, and COMMIT is never sent.
 	Fence(ctx context.Context, hold Hold) error
 	// Records are keys, rolls and counters.
 	Records() TxRecords
@@ -103,6 +104,18 @@ type Tx[X any] interface {
 // not Usable, until it is undone.
 type Checker interface {
 	Check(ctx context.Context) error
+}
+
+// Assumer is a Tx that may be told what the engine believes, instead of being
+// asked: what it takes to find out then travels with the next statement, and the
+// effects need not wait for it.
+type Assumer interface {
+	// Assume locks the rolls as TxRecords.Lock does, in the order given, and finds
+	// out whether they still are as given, and whether no row waits for any of the
+	// Keys, as TxAsides.Queues would. If not, this call or the next statement, the
+	// user's included, fails with ErrOutdated, and the transaction is not Usable.
+	// COMMIT is never sent before that is known.
+	Assume(ctx context.Context, group string, keys []string, rolls []RollRow) error
 }
 
 // Gatherer is a Tx that lets the statements of several handlers travel together:

@@ -133,7 +133,7 @@ func (b *Broker) Redeliver(groupName string) {
 			continue
 		}
 		for _, p := range g.parts {
-			clear(p.acked)
+			p.again()
 			for _, m := range g.members {
 				if a := m.assigned[p.partition]; a != nil {
 					a.next = 0
@@ -255,32 +255,6 @@ type group struct {
 	sessions    uint64
 }
 
-// groupPart is what a group knows of one partition without positions.
-type groupPart struct {
-	partition rollcall.Partition
-	acked     map[int64]bool
-	held      map[int64]*Subscription // handed over and not settled
-	delivered map[int64]bool
-}
-
-func (g *group) part(p rollcall.Partition) *groupPart {
-	gp := g.parts[p]
-	if gp == nil {
-		gp = &groupPart{p, make(map[int64]bool), make(map[int64]*Subscription), make(map[int64]bool)}
-		g.parts[p] = gp
-	}
-	return gp
-}
-
-// giveBack makes deliverable again what the member holds of the partition.
-func (gp *groupPart) giveBack(m *Subscription) {
-	for offset, holder := range gp.held {
-		if holder == m {
-			delete(gp.held, offset)
-		}
-	}
-}
-
 func (b *Broker) rebalanceAll(dest string) {
 	b.mu.Lock()
 	var all []*group
@@ -343,7 +317,7 @@ func (b *Broker) Settled(groupName, dest string) bool {
 	for n, records := range b.destination(dest).partitions {
 		gp := g.part(rollcall.Partition{Destination: dest, Number: int32(n)})
 		for offset, r := range records {
-			if !r.marker && !gp.acked[int64(offset)] {
+			if !r.marker && !gp.of(int64(offset)).acked {
 				return false
 			}
 		}

@@ -186,8 +186,8 @@ func (m *Subscription) collect(request rollcall.FetchRequest) []rollcall.Batch {
 		a := m.assigned[batch.Partition]
 		for i := range batch.Deliveries {
 			offset := int64(batch.Deliveries[i].Receipt.Number)
-			gp.held[offset] = m
-			gp.delivered[offset] = true
+			r := gp.at(offset)
+			r.held, r.delivered = m, true
 			if a != nil {
 				a.next = offset + 1
 			}
@@ -229,20 +229,21 @@ func (m *Subscription) fill(batch *rollcall.Batch, d *destination, from int64, s
 	gp := m.group.part(batch.Partition)
 	replay := m.broker.config.Shape == Replayable
 	if !replay {
-		from = 0
+		from = gp.low
 	}
 	records := d.partitions[batch.Partition.Number]
 	for offset := from; offset < int64(len(records)) && len(batch.Deliveries) < most; offset++ {
+		known := gp.of(offset)
 		switch {
 		case records[offset].marker:
 			batch.Covered = append(batch.Covered, rollcall.OffsetRange{First: offset, Last: offset})
-		case !replay && (gp.acked[offset] || gp.held[offset] != nil):
+		case !replay && (known.acked || known.held != nil):
 		default:
 			batch.Deliveries = append(batch.Deliveries, rollcall.Delivery{
 				Message:     records[offset].message,
 				Position:    m.broker.position(d, offset),
 				Receipt:     rollcall.Receipt{Session: session, Number: uint64(offset)},
-				Redelivered: !replay && gp.delivered[offset],
+				Redelivered: !replay && known.delivered,
 			})
 		}
 	}
@@ -280,10 +281,10 @@ func (m *Subscription) settle(s rollcall.Settlement) error {
 	}
 	gp := m.group.part(s.Partition)
 	offset := int64(s.Receipt.Number)
-	delete(gp.held, offset)
+	gp.at(offset).held = nil
 	switch s.Verb {
 	case rollcall.Ack, rollcall.Reject:
-		gp.acked[offset] = true
+		gp.ack(offset)
 	default:
 		if a := m.assigned[s.Partition]; a != nil && m.broker.config.Shape == Replayable {
 			a.next = min(a.next, offset)

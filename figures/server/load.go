@@ -39,6 +39,22 @@ const (
 	accounts    = 1000
 )
 
+// id is a UUID version 7, as senders give by default: a hundred a millisecond.
+func id(i int, random *rand.Rand) rollcall.MessageID {
+	const began = 1_767_225_600_000 // 2026, in milliseconds
+	at := began + i/100
+	return rollcall.MessageID(fmt.Sprintf("%08x-%04x-7%03x-8%03x-%012x", at>>16, at&0xffff, random.IntN(1<<12), random.IntN(1<<12), random.Int64N(1<<48)))
+}
+
+// randomIDs makes ids of which the time cannot be seen.
+func (l *load) randomIDs() {
+	for _, part := range l.parts {
+		for i := range part {
+			part[i].ID = "order-" + part[i].ID
+		}
+	}
+}
+
 // newLoad is the same for the same arguments. distinct: no repeats.
 func newLoad(n, parts int, distinct bool) *load {
 	l := &load{parts: make([][]rollcall.Message, parts), distinct: make([][]order, parts), n: n}
@@ -59,7 +75,7 @@ func newLoad(n, parts int, distinct bool) *load {
 		o := order{Number: int64(i), Account: int32(random.IntN(accounts)), Amount: int32(1 + random.IntN(100))}
 		part := int(o.Account) % parts
 		numbers[part]++
-		m := rollcall.Message{ID: rollcall.MessageID(fmt.Sprintf("order-%012d", i)), Key: fmt.Sprint(o.Account), Partition: int32(part), Body: o.body(),
+		m := rollcall.Message{ID: id(i, random), Key: fmt.Sprint(o.Account), Partition: int32(part), Body: o.body(),
 			Stamp: rollcall.Stamp{Life: life, Lane: uint32(part), Sequence: numbers[part], Origin: rollcall.OriginOf(destination)}}
 		all = append(all, m)
 		l.parts[part] = append(l.parts[part], m)

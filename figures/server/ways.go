@@ -39,6 +39,7 @@ func ways(c Config) (all []way) {
 		add(way{name: "by stamp", workers: n, target: 0.90, run: setBased(memory.Replayable, rollcall.ByStamp)})
 		add(way{name: "by position", workers: n, target: 0.90, distinct: true, run: setBased(memory.Replayable, rollcall.ByPosition)})
 		add(way{name: "Inbox (by key)", workers: n, target: 0.60, run: setBased(memory.Replayable, rollcall.ByKey)})
+		add(way{name: "Inbox, random keys", workers: n, run: randomKeys})
 		add(way{name: "the table's own unique key", workers: n, target: 0.75, run: ownKey})
 		if c.Redis != "" {
 			add(way{name: textbookName, workers: n, slower: 100, least: 1000, run: textbook})
@@ -148,6 +149,11 @@ func setBased(shape memory.Shape, by rollcall.Strategy) func(context.Context, *h
 }
 
 const group = "bench"
+
+func randomKeys(ctx context.Context, h *hall, l *load) (time.Duration, error) {
+	l.randomIDs()
+	return setBased(memory.Replayable, rollcall.ByKey)(ctx, h, l)
+}
 
 // ownKey records nothing: the order's primary key decides.
 func ownKey(ctx context.Context, h *hall, l *load) (time.Duration, error) {

@@ -12,6 +12,8 @@
 // as append does: the explorer clones before it asks.
 package protocol
 
+import "slices"
+
 // Step is one thing to do. Its name is the name of the failpoint before it.
 type Step uint8
 
@@ -75,7 +77,8 @@ const (
 	gone                 // another worker has decided the row
 )
 
-// orders is the commit protocol: the only place that orders its steps.
+// orders is the commit protocol: with lockFirst the only place that orders its
+// steps.
 var orders = map[Kind][]step{
 	OfBatch: {
 		{do: Begin},
@@ -126,6 +129,29 @@ var orders = map[Kind][]step{
 	},
 }
 
+// lockFirst is the order of a batch whose rolls are locked first. What the rolls
+// get does not depend on the effects: every number of the batch enters them, or
+// none; and a lock that is held longer only makes others wait (ADR 0009).
+var lockFirst = earlier(orders[OfBatch], Rolls, Effects)
+
+// earlier is an order with a step moved before another.
+func earlier(order []step, what, before Step) []step {
+	from := slices.IndexFunc(order, func(s step) bool { return s.do == what })
+	to := slices.IndexFunc(order, func(s step) bool { return s.do == before })
+	if from < 0 {
+		return order
+	}
+	moved := slices.Delete(slices.Clone(order), from, from+1)
+	return slices.Insert(moved, to, order[from])
+}
+
+func (w *Work) order() []step {
+	if w.Kind == OfBatch && w.Config.LockFirst {
+		return lockFirst
+	}
+	return orders[w.Kind]
+}
+
 // Next says what to do after event. The first call takes the zero Event.
 // Whatever fails, hits or is in doubt leads to the same: again from BEGIN.
 // Nothing is guessed.
@@ -133,6 +159,9 @@ func (w Work) Next(e Event) (Work, Action) {
 	switch e.Kind {
 	case Fenced:
 		return w, Action{Do: Lost}
+	case Outdated:
+		w.At = 0
+		return w, Action{Do: Again}
 	case Failed, Conflict, InDoubt:
 		w.Careful = w.Careful || e.Kind == Conflict
 		w.Doubted = w.Doubted || e.Kind == InDoubt
@@ -140,7 +169,7 @@ func (w Work) Next(e Event) (Work, Action) {
 		return w, Action{Do: Again, Wait: true}
 	}
 	if w.At > 0 {
-		if s := orders[w.Kind][w.At-1]; s.hear != nil {
+		if s := w.order()[w.At-1]; s.hear != nil {
 			switch s.hear(&w, e) {
 			case stay:
 				w.At--
@@ -157,10 +186,10 @@ func (w Work) Next(e Event) (Work, Action) {
 			return w, Action{Do: Done}
 		}
 	}
-	if w.At == len(orders[w.Kind]) {
+	if w.At == len(w.order()) {
 		return w, Action{Do: Done}
 	}
-	s := orders[w.Kind][w.At]
+	s := w.order()[w.At]
 	w.At++
 	if s.ask == nil {
 		return w, Action{Do: s.do}

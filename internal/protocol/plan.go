@@ -10,11 +10,10 @@ import (
 // position earlier in the same batch, is dropped; Unknown is parked. It takes no
 // locks. rolls is the batch's table; a nil roll is empty.
 func Plan(items []Item, rolls []*interval.Set) {
-	type number struct {
-		roll   int
-		number uint64
+	var seen map[firstMark]int
+	if !rising(items, len(rolls)) {
+		seen = make(map[firstMark]int, len(items))
 	}
-	seen := make(map[number]int, len(items))
 	for i := range items {
 		it := &items[i]
 		for j := range it.Marks[:it.NMarks] {
@@ -24,7 +23,7 @@ func Plan(items []Item, rolls []*interval.Set) {
 			if !m.Decides {
 				continue
 			}
-			first, repeats := seen[number{m.Roll, m.Number}]
+			first, repeats := seen[firstMark{m.Roll, m.Number}]
 			switch {
 			case repeats:
 				it.Planned, it.Original = Dropped, first
@@ -33,11 +32,34 @@ func Plan(items []Item, rolls []*interval.Set) {
 			case says == interval.Unknown && it.Planned == Run:
 				it.Planned, it.Cause = Unknown, CauseUnknown
 			}
-			if !repeats {
-				seen[number{m.Roll, m.Number}] = i
+			if seen != nil && !repeats {
+				seen[firstMark{m.Roll, m.Number}] = i
 			}
 		}
 	}
+}
+
+type firstMark struct {
+	roll   int
+	number uint64
+}
+
+// rising reports whether the deciding numbers of each roll rise, as they nearly
+// always do: then none of them repeats another.
+func rising(items []Item, rolls int) bool {
+	high := make([]uint64, rolls)
+	for i := range items {
+		for _, m := range items[i].Marks[:items[i].NMarks] {
+			if !m.Decides {
+				continue
+			}
+			if m.Number <= high[m.Roll] {
+				return false
+			}
+			high[m.Roll] = m.Number
+		}
+	}
+	return true
 }
 
 // suspects are the messages that can have been in work when a worker ended: on

@@ -35,11 +35,16 @@ func (w *Work) rollsToLock() []int {
 
 // hearRolls: test the numbers against what the locking read returned, then
 // merge every number of the work but the Unknown ones: applied, dropped,
-// repeated, hit or set aside. A hit means another worker was faster.
+// repeated, hit or set aside. A hit means another worker was faster: its effect
+// must go, so again from BEGIN; or there is none yet, and no key that goes with
+// it, and it is simply dropped.
 func hearRolls(w *Work, e Event) verdict {
 	w.Sets = e.Sets
 	if w.Hits = w.retest(); w.Hits > 0 {
-		return again
+		if !w.Config.LockFirst || len(w.Claims) > 0 {
+			return again
+		}
+		w.dropHits()
 	}
 	w.Changed = make([]bool, len(w.Sets))
 	for i := range w.Items {
@@ -89,6 +94,15 @@ func (w *Work) retest() (hits int) {
 		}
 	}
 	return hits
+}
+
+// dropHits takes over what retest planned.
+func (w *Work) dropHits() {
+	for i := range w.Items {
+		if it := &w.Items[i]; it.Planned == Dropped || it.Planned == Unknown {
+			it.Fate = it.Planned
+		}
+	}
 }
 
 // merge adds the item's numbers to the locked rolls.

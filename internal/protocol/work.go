@@ -14,6 +14,11 @@ type Config struct {
 	Traces bool
 	// Hands is how many transactions of one part run side by side.
 	Hands int
+	// LockFirst: the rolls are locked before the effects, not after them. The
+	// lock is then held while handlers run, and a hit costs nothing: no effect is
+	// there yet. It is for partitions with one owner, whose rolls nobody else
+	// asks for. Who shares rolls must lock in one and the same order.
+	LockFirst bool
 }
 
 // Work is one transaction on its way, from BEGIN to durable: the state.
@@ -31,7 +36,7 @@ type Work struct {
 	Careful bool // savepoints: a handler failed when they ran without
 	Singly  bool // one by one: a failure took the transaction with it
 	Doubted bool // a COMMIT of it had no answer
-	Hits    int  // messages that another worker was faster with
+	Hits    int  // messages that another worker was faster with; LockFirst: and that were dropped for it
 	Effects effects
 
 	Claims []KeyClaim // asked for in step 3
@@ -133,6 +138,7 @@ const (
 	Conflict           // a deadlock or serialization failure between transactions
 	InDoubt            // no answer to COMMIT
 	Fenced             // another owner holds the token
+	Outdated           // an answer that was taken for granted is not so: ask
 )
 
 // Event is the answer to an action.

@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,15 +59,16 @@ func TestOnce(t *testing.T) { storetest.RunOnce(t, harness) }
 
 func TestClaims(t *testing.T) {
 	storetest.RunClaims(t, func(testing.TB) storetest.ClaimStorage {
-		db, at := memory.NewDatabase(memory.Config{}), time.Now()
+		db, begun := memory.NewDatabase(memory.Config{}), time.Now()
+		var passed atomic.Int64
 		open := func() *memory.Store {
 			s := memory.Open(db)
-			s.SetNow(func() time.Time { return at })
+			s.SetNow(func() time.Time { return begun.Add(time.Duration(passed.Load())) })
 			return s
 		}
 		return storetest.ClaimStorage{
 			Open: func(testing.TB) rollcall.Claims { return open().Claims() },
-			Pass: func(d time.Duration) { at = at.Add(d) },
+			Pass: func(d time.Duration) { passed.Add(int64(d)) },
 			Sweep: func(t testing.TB, group string, window time.Duration) {
 				if _, err := open().Upkeep().Sweep(context.Background(), group, window); err != nil {
 					t.Fatal(err)

@@ -1,9 +1,11 @@
 package memory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -37,6 +39,30 @@ func (t *Tx) fence(ctx context.Context, hold rollcall.Hold) error {
 		return fmt.Errorf("%w: token %d of %s, the store has %d", rollcall.ErrFenced, hold.Token, r.key, now.value)
 	}
 	return nil
+}
+
+// Assume implements rollcall.Assumer. It asks: there is no turn to save here.
+func (t *transaction) Assume(ctx context.Context, group string, keys []string, rolls []rollcall.RollRow) error {
+	queues, err := t.Asides().Queues(ctx, group, keys)
+	if err != nil {
+		return err
+	}
+	scopes := make([]rollcall.Scope, len(rolls))
+	for i, r := range rolls {
+		scopes[i] = r.Scope
+	}
+	now, err := t.Records().Lock(ctx, group, scopes)
+	if err != nil {
+		return err
+	}
+	same := slices.EqualFunc(rolls, now, func(a, b rollcall.RollRow) bool { return bytes.Equal(a.Data, b.Data) })
+	if same && len(queues) == 0 {
+		return nil
+	}
+	return t.statement(func() error {
+		t.session.failed = fmt.Errorf("memory: %w: rolls as believed %v, %d keys wait", rollcall.ErrOutdated, same, len(queues))
+		return t.session.failed
+	})
 }
 
 // statement runs one statement of the transaction.

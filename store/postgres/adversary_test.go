@@ -230,6 +230,9 @@ func TestGuards(t *testing.T) {
 	if err == nil {
 		err = work.Fence(t.Context(), hold)
 	}
+	if err == nil { // the lock travels with the next statement
+		_, err = work.Asides().Queues(t.Context(), "g", []string{"k"})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/rollcall-mq/rollcall/internal/sqltext"
 )
 
 // errUngathered: a method of pgx.Tx that cannot travel with others.
@@ -64,11 +62,7 @@ func (l *laneTx) leave() {
 func (l *laneTx) run(statements ...statement) []*result {
 	g := l.g
 	for _, st := range statements {
-		err := refused(st.text)
-		if word := sqltext.Savepoint(st.text, sqltext.PostgreSQL); err == nil && word != "" {
-			err = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
-		}
-		if err != nil {
+		if err := g.t.s.texts.Of(st.text, examine).ungathered; err != nil {
 			return failed(len(statements), err)
 		}
 	}
@@ -118,9 +112,8 @@ func (g *gathering) send(calls []*call) {
 			b.Queue(st.text, st.args...)
 		}
 	}
-	err := g.t.flush(g.ctx)
+	results, err := g.t.along(g.ctx, &b)
 	if err == nil {
-		results := g.t.conn.SendBatch(g.ctx, &b)
 		err = read(results, calls)
 		err = errors.Join(err, results.Close())
 		g.t.note(err)
@@ -189,26 +182,26 @@ type laneTx struct {
 
 // Exec implements pgx.Tx.
 func (l *laneTx) Exec(_ context.Context, text string, args ...any) (pgconn.CommandTag, error) {
-	r := l.run(statement{text, args})[0]
+	r := l.run(statement{text: text, args: args})[0]
 	return r.tag, r.err
 }
 
 // Query implements pgx.Tx.
 func (l *laneTx) Query(_ context.Context, text string, args ...any) (pgx.Rows, error) {
-	r := l.run(statement{text, args})[0]
+	r := l.run(statement{text: text, args: args})[0]
 	return &bufferedRows{result: r, at: -1}, r.err
 }
 
 // QueryRow implements pgx.Tx.
 func (l *laneTx) QueryRow(_ context.Context, text string, args ...any) pgx.Row {
-	return oneRow{&bufferedRows{result: l.run(statement{text, args})[0], at: -1}}
+	return oneRow{&bufferedRows{result: l.run(statement{text: text, args: args})[0], at: -1}}
 }
 
 // SendBatch implements pgx.Tx.
 func (l *laneTx) SendBatch(_ context.Context, b *pgx.Batch) pgx.BatchResults {
 	all := make([]statement, len(b.QueuedQueries))
 	for i, q := range b.QueuedQueries {
-		all[i] = statement{q.SQL, q.Arguments}
+		all[i] = statement{text: q.SQL, args: q.Arguments}
 	}
 	if len(all) == 0 {
 		return &bufferedBatch{}

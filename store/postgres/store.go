@@ -33,6 +33,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -84,6 +85,7 @@ type Store struct {
 	version string
 	closed  atomic.Bool
 	defers  atomic.Bool // a COMMIT failed on a deferred constraint: see Tx.Check
+	texts   sqltext.Memo[verdict]
 }
 
 // Open connects, looks whether the server can keep the promise, and brings the

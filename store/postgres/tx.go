@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,6 +36,8 @@ type Tx struct {
 type statement struct {
 	text string
 	args []any
+	// hear reads an answer that somebody needs. Default: nobody does.
+	hear func(pgx.BatchResults) error
 }
 
 // Begin takes a connection. BEGIN travels with the first statement. ctx bounds
@@ -80,13 +83,36 @@ func (t *Tx) Later(_ context.Context, query string, args ...any) error {
 	if err := t.Usable(); err != nil {
 		return err
 	}
-	t.queue = append(t.queue, statement{t.s.D.SQL(query), args})
+	t.queue = append(t.queue, statement{text: t.s.D.SQL(query), args: args})
 	return nil
+}
+
+// Expect implements sqlstore.Expecter.
+func (t *Tx) Expect(_ context.Context, query string, args []any, each func(sqlstore.Row) error, verdict func() error) error {
+	if err := t.Usable(); err != nil {
+		return err
+	}
+	t.queue = append(t.queue, statement{t.s.D.SQL(query), args, func(r pgx.BatchResults) error {
+		rows, err := r.Query()
+		if err := scan(rows, err, each); err != nil {
+			return err
+		}
+		if err := verdict(); err != nil {
+			t.lost = t.s.Database.Wrap("check what the batch began with", err)
+		}
+		return t.lost
+	}})
+	return nil
+}
+
+// Assume implements rollcall.Assumer.
+func (t *Tx) Assume(ctx context.Context, group string, keys []string, rolls []rollcall.RollRow) error {
+	return sqlstore.TxAsides{Records: sqlstore.Records{Core: t.s.Core, Q: t}}.Assume(ctx, group, keys, rolls)
 }
 
 // Exec implements sqlstore.Querier.
 func (t *Tx) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
-	err = t.send(ctx, &statement{t.s.D.SQL(query), args}, func(r pgx.BatchResults) error {
+	err = t.send(ctx, &statement{text: t.s.D.SQL(query), args: args}, func(r pgx.BatchResults) error {
 		tag, err := r.Exec()
 		n = tag.RowsAffected()
 		return err
@@ -96,7 +122,7 @@ func (t *Tx) Exec(ctx context.Context, query string, args ...any) (n int64, err 
 
 // Query implements sqlstore.Querier.
 func (t *Tx) Query(ctx context.Context, query string, args []any, each func(sqlstore.Row) error) error {
-	return t.send(ctx, &statement{t.s.D.SQL(query), args}, func(r pgx.BatchResults) error {
+	return t.send(ctx, &statement{text: t.s.D.SQL(query), args: args}, func(r pgx.BatchResults) error {
 		rows, err := r.Query()
 		return scan(rows, err, each)
 	})
@@ -116,21 +142,14 @@ func (t *Tx) send(ctx context.Context, last *statement, read func(pgx.BatchResul
 		return err
 	}
 	var b pgx.Batch
-	queued := t.queue
-	for _, q := range queued {
-		b.Queue(q.text, q.args...)
-	}
+	queued := t.unload(&b)
 	if last != nil {
 		b.Queue(last.text, last.args...)
 	}
-	t.queue = nil
 	results := t.conn.SendBatch(ctx, &b)
-	t.begun = true
 	err := func() error {
-		for range queued {
-			if _, err := results.Exec(); err != nil {
-				return err
-			}
+		if err := hear(results, queued); err != nil {
+			return err
 		}
 		if read != nil {
 			return read(results)
@@ -142,6 +161,70 @@ func (t *Tx) send(ctx context.Context, last *statement, read func(pgx.BatchResul
 	}
 	t.note(err)
 	return err
+}
+
+// unload puts what waits into a batch.
+func (t *Tx) unload(b *pgx.Batch) []statement {
+	queued := t.queue
+	for _, q := range queued {
+		b.Queue(q.text, q.args...)
+	}
+	t.queue, t.begun = nil, true
+	return queued
+}
+
+// hear reads the answers to what waited.
+func hear(results pgx.BatchResults, queued []statement) (err error) {
+	for _, q := range queued {
+		if q.hear == nil {
+			_, err = results.Exec()
+		} else {
+			err = q.hear(results)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unheard reports whether an answer that somebody needs is still to come.
+func (t *Tx) unheard() bool {
+	return slices.ContainsFunc(t.queue, func(q statement) bool { return q.hear != nil })
+}
+
+// along sends a handler's batch together with what waits, if that is all that
+// the transaction has sent so far: nothing of it can be undone to a savepoint.
+// results are those of the batch alone.
+func (t *Tx) along(ctx context.Context, b *pgx.Batch) (results pgx.BatchResults, err error) {
+	if t.begun {
+		if err := t.flush(ctx); err != nil {
+			return nil, err
+		}
+		return t.conn.SendBatch(ctx, b), nil
+	}
+	if err := t.Usable(); err != nil {
+		return nil, err
+	}
+	all := new(pgx.Batch)
+	queued := t.unload(all)
+	all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
+	results = t.conn.SendBatch(ctx, all)
+	if err = hear(results, queued); err == nil {
+		return results, nil
+	}
+	_ = results.Close()
+	if conn := t.conn.Conn(); t.lost == nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
+		// A statement of the batch could not be prepared: nothing was run, BEGIN
+		// neither. What waits goes first, and the batch finds its error.
+		t.queue, t.begun = queued, false
+		if err := t.flush(ctx); err != nil {
+			return nil, err
+		}
+		return t.conn.SendBatch(ctx, b), nil
+	}
+	t.note(err)
+	return nil, err
 }
 
 // note keeps what an error says of the connection.
@@ -229,6 +312,12 @@ func (t *Tx) Commit(ctx context.Context) error {
 	if err := errors.Join(ctx.Err(), t.Usable()); err != nil {
 		_ = t.Rollback()
 		return fmt.Errorf("postgres store %s: commit: not sent, rolled back: %w", t.s.name, err)
+	}
+	if t.unheard() { // COMMIT is not sent before the answers are known
+		if err := t.flush(ctx); err != nil {
+			_ = t.Rollback()
+			return fmt.Errorf("postgres store %s: commit: not sent, rolled back: %w", t.s.name, err)
+		}
 	}
 	defer t.finish()
 	var tag pgconn.CommandTag

@@ -33,15 +33,38 @@ type userTx struct {
 
 // ready checks the text and sends what waits.
 func (u *userTx) ready(ctx context.Context, texts ...string) error {
+	if err := u.allowed(texts...); err != nil {
+		return err
+	}
+	return u.t.flush(ctx)
+}
+
+func (u *userTx) allowed(texts ...string) error {
 	if u.ended {
 		return pgx.ErrTxClosed
 	}
 	for _, text := range texts {
-		if err := refused(text); err != nil {
+		if err := u.t.s.texts.Of(text, examine).refused; err != nil {
 			return err
 		}
 	}
-	return u.t.flush(ctx)
+	return nil
+}
+
+// verdict is what the store says of a handler's text.
+type verdict struct {
+	refused    error // why it may not run
+	ungathered error // why it may not run beside others' texts
+}
+
+func examine(text string) verdict {
+	v := verdict{refused: refused(text)}
+	if v.ungathered = v.refused; v.refused == nil {
+		if word := sqltext.Savepoint(text, sqltext.PostgreSQL); word != "" {
+			v.ungathered = fmt.Errorf("%s would take other handlers' work with it; it was not run: %w", word, errUngathered)
+		}
+	}
+	return v
 }
 
 // refused is why a handler may not run a text.
@@ -57,10 +80,45 @@ func refused(text string) error {
 
 // Exec implements pgx.Tx.
 func (u *userTx) Exec(ctx context.Context, text string, args ...any) (pgconn.CommandTag, error) {
-	if err := u.ready(ctx, text); err != nil {
+	if err := u.allowed(text); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	if !u.t.begun && travels(args) {
+		return u.first(ctx, text, args)
+	}
+	if err := u.t.flush(ctx); err != nil {
 		return pgconn.CommandTag{}, err
 	}
 	tag, err := u.t.conn.Exec(ctx, text, args...)
+	u.t.note(err)
+	return tag, err
+}
+
+// travels: without arguments a text may be several statements, and some first
+// arguments of pgx are options.
+func travels(args []any) bool {
+	if len(args) == 0 {
+		return false
+	}
+	switch args[0].(type) {
+	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
+		return false
+	}
+	return true
+}
+
+// first runs the first statement of a transaction together with its beginning.
+func (u *userTx) first(ctx context.Context, text string, args []any) (tag pgconn.CommandTag, err error) {
+	var b pgx.Batch
+	b.Queue(text, args...)
+	results, err := u.t.along(ctx, &b)
+	if err != nil {
+		return tag, err
+	}
+	tag, err = results.Exec()
+	if closing := results.Close(); err == nil {
+		err = closing
+	}
 	u.t.note(err)
 	return tag, err
 }
@@ -90,10 +148,13 @@ func (u *userTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	for i, q := range b.QueuedQueries {
 		texts[i] = q.SQL
 	}
-	if err := u.ready(ctx, texts...); err != nil {
+	if err := u.allowed(texts...); err != nil {
 		return errBatch{err}
 	}
-	results := u.t.conn.SendBatch(ctx, b)
+	results, err := u.t.along(ctx, b)
+	if err != nil {
+		return errBatch{err}
+	}
 	u.t.left = func() { _ = results.Close() }
 	return results
 }

@@ -1,6 +1,7 @@
 // Package redis keeps claims (rollcall.Claims) in Redis: the leased two-phase
 // record around an effect that lies outside of any database. It is no store for
-// a consumer: Redis has no transaction that an effect could share.
+// a consumer: Redis has no transaction that an effect could share. Use it by
+// rollcall.Record and rollcall.Lock.
 //
 // A call is one script, which Redis runs whole or not at all, conditional on
 // the owner's token. The server's clock judges leases and windows. [Store.ClaimAll]

@@ -28,9 +28,10 @@ type ClaimCase struct {
 	Run  func(t *testing.T, c ClaimStorage)
 }
 
-// RunClaims is the acceptance test of rollcall.Claims.
+// RunClaims is the acceptance test of rollcall.Claims, and of what stands on it:
+// rollcall.Record and rollcall.Lock.
 func RunClaims(t *testing.T, h func(t testing.TB) ClaimStorage) {
-	for _, c := range ClaimCases() {
+	for _, c := range append(ClaimCases(), RecordCases()...) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			c.Run(t, h(t))

@@ -17,6 +17,7 @@ func contractCases[X any]() []Case[X] {
 		{"token", tokens[X]},
 		{"key", keyRecords[X]},
 		{"roll", rollRecords[X]},
+		{"assumed", assumed[X]},
 		{"aside-put", asidePut[X]},
 		{"aside-turn", asideTurn[X]},
 		{"aside-due", asideDue[X]},
@@ -73,7 +74,10 @@ func tokens[X any](t *testing.T, h Harness[X]) {
 			tx, err := s.Begin(ctxb)
 			w.must(err)
 			defer func() { _ = tx.Rollback() }()
-			return tx.Fence(ctxb, hold)
+			if err := tx.Fence(ctxb, hold); err != nil {
+				return err
+			}
+			return tx.Commit(ctxb) // the answer comes with the next statement at the latest
 		}
 		beyond := third
 		beyond.Token++

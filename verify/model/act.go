@@ -12,7 +12,7 @@ import (
 
 // config is what the decisions depend on.
 func (s *Scenario) config() protocol.Config {
-	return protocol.Config{Attempts: s.Attempts, Chunk: 2, Traces: true, Hands: max(1, s.Hands)}
+	return protocol.Config{Attempts: s.Attempts, Chunk: 2, Traces: true, Hands: max(1, s.Hands), LockFirst: s.LockFirst}
 }
 
 // start begins a thread at its first statement.
@@ -119,6 +119,7 @@ func (w *world) waitsFor(t *thread) *txn {
 				return o
 			}
 		}
+		return w.wakeWait(t)
 	case protocol.Known:
 		for _, item := range t.act.Items {
 			if o := w.insertWait(&t.tx, t.message(item)); o != nil {
@@ -129,8 +130,26 @@ func (w *world) waitsFor(t *thread) *txn {
 		if t.act.Turn.Row != 0 && (!t.act.Undo || t.taken == 1) {
 			return w.rowWait(&t.tx, int8(t.act.Turn.Row))
 		}
+		return w.wakeWait(t)
 	}
 	return nil
+}
+
+// wakeWait: another transaction has changed a row that is to be woken.
+func (w *world) wakeWait(t *thread) *txn {
+	for _, r := range w.rows {
+		if w.wakes(&r, t.act.Wake) {
+			if o := w.rowWait(&t.tx, r.id); o != nil {
+				return o
+			}
+		}
+	}
+	return nil
+}
+
+// wakes: the row is one of those that came too early and wait for one of keys.
+func (w *world) wakes(r *row, keys []string) bool {
+	return r.state == protocol.RowWaiting && r.early && !r.due && slices.Contains(keys, w.s.Messages[r.message].Key)
 }
 
 // message is the message of an item.
@@ -287,7 +306,7 @@ func (w *world) setAside(t *thread, a protocol.Action) {
 
 func (w *world) wake(t *thread, keys []string) {
 	for _, r := range w.allRows(&t.tx) {
-		if r.state == protocol.RowWaiting && r.early && !r.due && slices.Contains(keys, w.s.Messages[r.message].Key) {
+		if w.wakes(&r, keys) {
 			r.due = true
 			t.tx.setRow(r)
 		}

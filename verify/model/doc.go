@@ -52,14 +52,15 @@ type Scenario struct {
 	// What decides: the sender's numbers, the positions, the keys.
 	Stamp, Position, Keyed bool
 
-	Batch    int // messages of one transaction
-	Attempts int // tries before a message is dead
-	Hands    int // transactions of one partition side by side
-	Faults   int // how many of Allow
-	Allow    Fault
-	Redrives int // how often an operator redrives
-	Discards int
-	Sweeps   int
+	Batch     int  // messages of one transaction
+	Attempts  int  // tries before a message is dead
+	Hands     int  // transactions of one partition side by side
+	LockFirst bool // rolls are locked before the effects
+	Faults    int  // how many of Allow
+	Allow     Fault
+	Redrives  int // how often an operator redrives
+	Discards  int
+	Sweeps    int
 	// NoSuspects: nobody dies, so nothing is suspect.
 	NoSuspects bool
 	// Business: messages of one DedupKey are one piece of business even where

@@ -8,6 +8,7 @@ import "slices"
 func Scenarios() []*Scenario {
 	all := slices.Concat(orderScenarios(), repeatScenarios(), asideScenarios(), keyScenarios(), timeScenarios())
 	for _, s := range all {
+		s.LockFirst = s.Shape != Shared && s.Hands <= 1 // as the engine does
 		if s.Attempts == 0 {
 			s.Attempts = 2
 		}

@@ -30,6 +30,25 @@ type Querier interface {
 	Later(ctx context.Context, query string, args ...any) error
 }
 
+// Expecter is a Querier that can run a query later, too.
+type Expecter interface {
+	// Expect runs a query at the latest with the next statement, and never after
+	// COMMIT was sent. verdict says what its rows mean: an error of it is that
+	// statement's, and nothing of the transaction can be committed any more.
+	Expect(ctx context.Context, query string, args []any, each func(Row) error, verdict func() error) error
+}
+
+// expect runs a query, later where that is possible.
+func expect(ctx context.Context, q Querier, query string, args []any, each func(Row) error, verdict func() error) error {
+	if c, can := q.(Expecter); can {
+		return c.Expect(ctx, query, args, each, verdict)
+	}
+	if err := q.Query(ctx, query, args, each); err != nil {
+		return err
+	}
+	return verdict()
+}
+
 // DB is a database as the roles beside batches need it.
 type DB interface {
 	// Read is for reading beside transactions.

@@ -94,12 +94,8 @@ func (c *Core) Release(ctx context.Context, holds []rollcall.Hold) error {
 // Fence share-locks the token's row to the end of the transaction and compares.
 func Fence(ctx context.Context, q Querier, hold rollcall.Hold) error {
 	current, found := int64(0), false
-	err := q.Query(ctx, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", rows.HolderArgs(hold.Group, hold.Holder), func(r Row) error {
+	return expect(ctx, q, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", rows.HolderArgs(hold.Group, hold.Holder), func(r Row) error {
 		found = true
 		return r.Scan(&current)
-	})
-	if err != nil {
-		return err
-	}
-	return rows.Fence(hold, current, found)
+	}, func() error { return rows.Fence(hold, current, found) })
 }
