@@ -66,9 +66,12 @@ func passwords(dsn string) (out []string) {
 	return out
 }
 
-// What of a line of a pipeline file may hold a password: the value of dsn, and
-// what looks like a DSN anywhere. Rather too much is masked than too little.
+// What of a line of a pipeline file may hold a password: the values of dsn, secret
+// and Authorization, and what looks like a DSN anywhere. Rather too much is masked
+// than too little.
 var (
+	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization)["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
+	refers   = regexp.MustCompile(`^["']?(?:Bearer |Basic )?\$\{[^}:]*(?:file:[^}]*)?\}["']?$`)
 	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
 	userinfo = regexp.MustCompile(`://([^\s"'/]*:[^\s"']*)@`)
 	mysqlWho = regexp.MustCompile(`([^\s"']*:[^\s"']*)@(?:tcp|unix)\(`)
@@ -77,12 +80,13 @@ var (
 
 // mask replaces passwords in a text, and says where a byte of it went to.
 func mask(text string, at int) (string, int) {
-	for _, pattern := range []*regexp.Regexp{dsnValue, userinfo, mysqlWho, wordOnly} {
+	for _, pattern := range []*regexp.Regexp{dsnValue, secretly, userinfo, mysqlWho, wordOnly} {
 		var out strings.Builder
 		from, moved := 0, at
 		for _, m := range pattern.FindAllStringSubmatchIndex(text, -1) {
 			start, end := m[2], m[3]
-			if pattern == dsnValue && !strings.ContainsRune(text[start:end], '@') || text[start:end] == masked {
+			value := text[start:end]
+			if pattern == dsnValue && !strings.ContainsRune(value, '@') || value == masked || refers.MatchString(value) {
 				continue
 			}
 			out.WriteString(text[from:start] + masked)

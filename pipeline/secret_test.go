@@ -66,3 +66,22 @@ func TestMaskedColumn(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskedLines: what of a line is shown.
+func TestMaskedLines(t *testing.T) {
+	for line, want := range map[string]string{
+		`secret: s3cr3t`: `secret: ***`,
+		`http: {url: "https://a/b", secret: "s3, 3"}`: `http: {url: "https://a/b", secret: ***}`,
+		`secret: "${SECRET}"`:                         `secret: "${SECRET}"`,
+		`secret: "${file:s}"`:                         `secret: "${file:s}"`,
+		`secret: "${SECRET:-s3cr3t}"`:                 `secret: ***`,
+		`headers: {Authorization: "Bearer s3cr3t"}`:   `headers: {Authorization: ***}`,
+		`headers: {Authorization: "Bearer ${TOKEN}"}`: `headers: {Authorization: "Bearer ${TOKEN}"}`,
+		`url: "https://app:s3cr3t@bank/pay"`:          `url: "https://***@bank/pay"`,
+		`columns: {id: payload.id, secret_id: id}`:    `columns: {id: payload.id, secret_id: id}`,
+	} {
+		if got, _ := maskLine(line, 1); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
