@@ -2,6 +2,7 @@ package effect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -50,6 +51,9 @@ func compile(ctx context.Context, c Conn, d dialect.Dialect, t Table) (*entry, d
 		return nil, dialect.Table{}, err
 	}
 	cat, err := d.Inspect(ctx, c, t.Name)
+	if errors.Is(err, dialect.ErrUnanswered) {
+		return nil, cat, fmt.Errorf("effect.table %s: %w", t.Name, err) // nobody's mistake in the table
+	}
 	if err != nil {
 		return nil, cat, configError(t.Name, "name", "%v", err)
 	}

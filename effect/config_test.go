@@ -1,6 +1,7 @@
 package effect_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -147,4 +148,43 @@ func TestInjection(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// TestUnanswered: a database that does not answer is not taken for a mistake in
+// the tables, at whatever question it happens.
+func TestUnanswered(t *testing.T) {
+	onEach(t, []string{ordersDDL}, func(t *testing.T, db *database) {
+		orders := []effect.Table{{Name: "orders", Mode: effect.Insert, Columns: map[string]string{"order_id": "id"}}}
+		asked := 0
+		for after := 0; ; after++ {
+			_, err := effect.NewTablesOn(t.Context(), failing{db.c, &asked, after}, db.d, orders)
+			if asked <= after {
+				must(t, err)
+				break
+			}
+			if !errors.Is(err, errAway) || errors.Is(err, rollcall.ErrConfig) {
+				t.Errorf("question %d: %v", after+1, err)
+			}
+			asked = 0
+		}
+		if asked < 3 {
+			t.Errorf("only %d questions", asked)
+		}
+	})
+}
+
+var errAway = errors.New("the server is away")
+
+// failing answers so many questions and no more.
+type failing struct {
+	effect.Conn
+	asked *int
+	after int
+}
+
+func (f failing) Query(ctx context.Context, query string, args ...any) (effect.Rows, error) {
+	if *f.asked++; *f.asked > f.after {
+		return nil, errAway
+	}
+	return f.Conn.Query(ctx, query, args...)
 }

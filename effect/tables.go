@@ -27,7 +27,8 @@ type Tables struct {
 }
 
 // NewTables checks the tables against the catalogue of db. The errors are
-// rollcall.ErrConfig and name table, field and next step; nothing was written.
+// rollcall.ErrConfig and name table, field and next step, or the database's own
+// when it did not answer; nothing was written.
 func NewTables(db *sql.DB, d dialect.Dialect, tables []Table) (*Tables, error) {
 	return NewTablesOn(context.Background(), SQL(db), d, tables)
 }

@@ -3,6 +3,7 @@ package id_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,7 +18,10 @@ import (
 	"github.com/rollcall-mq/rollcall/id"
 )
 
-const childEnv = "ROLLCALL_ID_CHILD"
+const (
+	childEnv = "ROLLCALL_ID_CHILD" // the folder
+	storeEnv = "ROLLCALL_ID_STORE" // "client dsn" of a server; empty: a file in the folder
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
@@ -26,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rollcall-mq/rollcall/internal/servers.startAll")) // it never ends
 }
 
 // child takes blocks, numbers and ids until it is killed, and writes down each
@@ -36,11 +40,11 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := id.OpenFile(filepath.Join(dir, "ids.db"))
+	ctx := context.Background()
+	store, err := openAny(ctx, dir, os.Getenv(storeEnv))
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
 	ids, err := id.New(ctx, id.Config{Marks: store})
 	if err != nil {
 		return err
@@ -71,6 +75,19 @@ func child(dir string) error {
 	}
 }
 
+// openAny opens a file, or a server.
+func openAny(ctx context.Context, dir, store string) (*id.SQL, error) {
+	client, dsn, isServer := strings.Cut(store, " ")
+	if !isServer {
+		return id.OpenFile(filepath.Join(dir, "ids.db"))
+	}
+	db, err := sql.Open(client, dsn)
+	if err != nil {
+		return nil, err
+	}
+	return id.NewSQL(ctx, db, dialects[client])
+}
+
 type process struct {
 	cmd         *exec.Cmd
 	path        string
@@ -78,10 +95,10 @@ type process struct {
 	first, last string   // ids, once judged
 }
 
-func spawn(t *testing.T, dir string) *process {
+func spawn(t *testing.T, dir, store string) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	cmd.Env = append(os.Environ(), childEnv+"="+dir, storeEnv+"="+store)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -124,15 +141,17 @@ func (p *process) kill(t *testing.T) string {
 // TestKilled: four processes share a file and are killed 24 times at random,
 // each replaced by a new one. In the union of all that was taken nothing
 // repeats, and the ids of a process sort after those of the one that it replaced.
-func TestKilled(t *testing.T) {
+func TestKilled(t *testing.T) { killed(t, 24, "") }
+
+func killed(t *testing.T, kills int, store string) {
 	dir := t.TempDir()
 	processes := make([]*process, 4)
 	for i := range processes {
-		processes[i] = spawn(t, dir)
+		processes[i] = spawn(t, dir, store)
 	}
 	all := append([]*process(nil), processes...)
 	inFlight := make(map[string]int)
-	for range 24 {
+	for range kills {
 		i := rand.N(len(processes))
 		processes[i].waitFor(t)
 		time.Sleep(rand.N(30 * time.Millisecond))
@@ -141,7 +160,7 @@ func TestKilled(t *testing.T) {
 		what, _, _ = strings.Cut(what, " ")
 		inFlight[what]++
 		killed := processes[i]
-		processes[i] = spawn(t, dir)
+		processes[i] = spawn(t, dir, store)
 		processes[i].before = killed
 		all = append(all, processes[i])
 	}

@@ -43,20 +43,34 @@ func SQLite() Dialect {
 	}
 }
 
-// PostgreSQL is for version 9.5 or later.
-func PostgreSQL() Dialect {
+// PostgreSQL is for version 14 or later. state is the SQLSTATE of an error of the
+// client in use, "" of any other: this package knows no client of servers. The
+// server must keep what it committed (fsync, full_page_writes and
+// synchronous_commit on), else numbers come again after a crash.
+func PostgreSQL(state func(error) string) Dialect {
 	return Dialect{
 		Create: `CREATE TABLE IF NOT EXISTS rollcall_ids (
 			kind text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, value bigint NOT NULL, PRIMARY KEY (kind, name))`,
 		Ensure: `INSERT INTO rollcall_ids (kind, name, value) VALUES ($1, $2, 0) ON CONFLICT (kind, name) DO NOTHING`,
 		Read:   `SELECT value FROM rollcall_ids WHERE kind = $1 AND name = $2 FOR UPDATE`,
 		Write:  `UPDATE rollcall_ids SET value = $1 WHERE kind = $2 AND name = $3`,
+		Busy: func(err error) bool {
+			switch state(err) {
+			case "40001", "40P01": // a stricter isolation than the usual one, a deadlock
+				return true
+			case "23505", "42P07", "42710": // two processes made the table: IF NOT EXISTS does not wait for the other
+				return true
+			}
+			return false
+		},
 	}
 }
 
 // MySQL is for MySQL 8 and MariaDB 10.6 or later. Names compare as bytes: the
-// usual collations take a and A for one.
-func MySQL() Dialect {
+// usual collations take a and A for one. number is the number of an error of the
+// client in use, 0 of any other. The server must keep what it committed
+// (innodb_flush_log_at_trx_commit 1), else numbers come again after a crash.
+func MySQL(number func(error) uint16) Dialect {
 	return Dialect{
 		Create: `CREATE TABLE IF NOT EXISTS rollcall_ids (
 			kind VARBINARY(10) NOT NULL, name VARBINARY(100) NOT NULL, value BIGINT NOT NULL, PRIMARY KEY (kind, name)) ENGINE=InnoDB`,
@@ -64,6 +78,10 @@ func MySQL() Dialect {
 		Ensure: `INSERT INTO rollcall_ids (kind, name, value) VALUES (?, ?, 0) ON DUPLICATE KEY UPDATE value = value`,
 		Read:   `SELECT value FROM rollcall_ids WHERE kind = ? AND name = ? FOR UPDATE`,
 		Write:  `UPDATE rollcall_ids SET value = ? WHERE kind = ? AND name = ?`,
+		Busy: func(err error) bool {
+			n := number(err)
+			return n == 1213 || n == 1205 // a deadlock, a wait for a lock that was too long
+		},
 	}
 }
 
@@ -81,10 +99,15 @@ type SQL struct {
 	close   func() error
 }
 
-// NewSQL makes the table unless it is there. The handle stays the caller's:
-// Close leaves it open.
+// NewSQL makes the table unless it is there; where it is, the user of the handle
+// needs the rights to select, insert and update, and none to make tables. The
+// handle stays the caller's: Close leaves it open.
 func NewSQL(ctx context.Context, db *sql.DB, dialect Dialect) (*SQL, error) {
 	s := &SQL{db: db, dialect: dialect, close: func() error { return nil }}
+	var value int64
+	if err := db.QueryRowContext(ctx, dialect.Read, kindNumber, "").Scan(&value); err == nil || errors.Is(err, sql.ErrNoRows) {
+		return s, nil
+	}
 	err := s.patiently(ctx, func() error {
 		_, err := db.ExecContext(ctx, dialect.Create)
 		return err

@@ -19,7 +19,7 @@ import (
 func (f *File) check() []*Error {
 	c := &checker{file: f}
 	c.chosen("source", f.Source.Embedded != nil, "embedded: {destination: orders}")
-	c.chosen("store", f.Store.SQLite != nil, "sqlite: {path: shop.db}")
+	c.store()
 	c.named("name", f.Name)
 	if e := f.Source.Embedded; e != nil {
 		c.named("source.embedded.destination", e.Destination)

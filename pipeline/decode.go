@@ -128,6 +128,8 @@ var requiredNext = map[string]string{
 	"store":                       "add: store: {sqlite: {path: shop.db}}",
 	"effect":                      "add: effect: {table: {name: orders, mode: insert, columns: {id: payload.id}}}",
 	"source.embedded.destination": "name the destination: destination: orders",
+	"postgres.dsn":                nextPostgres,
+	"mysql.dsn":                   nextMySQL,
 	"http.url":                    "say where messages are posted: url: https://bank.example/pay",
 	"table.name":                  "name the table: name: orders",
 	"table.mode":                  "say how the row is written: mode: insert",

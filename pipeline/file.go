@@ -70,23 +70,6 @@ type Embedded struct {
 	Retention time.Duration `yaml:"retention"`
 }
 
-// Store says where "done" is recorded: one of its fields.
-type Store struct {
-	// SQLite is a file of this host, your own database or a new one.
-	SQLite *SQLite `yaml:"sqlite"`
-
-	Postgres Later `yaml:"postgres" next:"use store: {sqlite: {path: shop.db}}"`
-	MySQL    Later `yaml:"mysql" next:"use store: {sqlite: {path: shop.db}}"`
-	Redis    Later `yaml:"redis" why:"cannot be the store: it holds claims only, and the effect must be recorded in the transaction that makes it" next:"use store: {sqlite: {path: shop.db}}"`
-}
-
-// SQLite is a SQLite file.
-type SQLite struct {
-	// Path is the file, relative to the pipeline file. Default: store.db in the
-	// folder of the embedded log.
-	Path string `yaml:"path"`
-}
-
 // Dedup says how a repeat is recognised.
 type Dedup struct {
 	// By is one strategy or a list: auto, stamp, position, key or none.
@@ -131,14 +114,6 @@ func (f *File) Redactor() *Redactor { return f.redactor }
 
 // Folder is the folder of the embedded log.
 func (f *File) Folder() string { return f.beside(f.Source.Embedded.Path) }
-
-// StorePath is the file of the SQLite store.
-func (f *File) StorePath() string {
-	if f.Store.SQLite.Path == "" {
-		return filepath.Join(f.Folder(), "store.db")
-	}
-	return f.beside(f.Store.SQLite.Path)
-}
 
 // beside takes a relative path from the folder of the pipeline file, so that
 // it means the same wherever rollcall is started.

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -89,15 +88,16 @@ func (f *File) Sender() (*httpsend.Sender, error) {
 	return httpsend.New(targets, httpsend.Config{})
 }
 
-// HTTP wraps the handler of the tables (nil: there are none): for each message
+// WithHTTP wraps the handler of the tables (nil: there are none): for each message
 // that took effect there, and for no other, it writes a request for each HTTP
-// effect into the outbox of the same transaction.
-func (f *File) HTTP(outbox rollcall.Outbox[*sql.Tx], tables rollcall.BatchHandler[*sql.Tx]) rollcall.BatchHandler[*sql.Tx] {
+// effect of the file into the outbox of the same transaction. X is the type of
+// the store's transactions.
+func WithHTTP[X any](f *File, outbox rollcall.Outbox[X], tables rollcall.BatchHandler[X]) rollcall.BatchHandler[X] {
 	receivers := f.receivers()
 	if len(receivers) == 0 {
 		return tables
 	}
-	return func(ctx context.Context, tx *sql.Tx, ms []rollcall.Message) ([]error, error) {
+	return func(ctx context.Context, tx X, ms []rollcall.Message) ([]error, error) {
 		outcomes := make([]error, len(ms))
 		if tables != nil {
 			var err error

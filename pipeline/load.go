@@ -37,6 +37,7 @@ func Parse(path string, data []byte, env Env) (*File, error) {
 	d := &decoder{text: t, env: env.withDefaults(filepath.Dir(path)), redactor: f.redactor, at: make(map[string]place)}
 	d.file(root, f)
 	f.at = d.at
+	f.hide()
 	if len(d.problems) > 0 {
 		return nil, joined(d.problems)
 	}
@@ -45,6 +46,16 @@ func Parse(path string, data []byte, env Env) (*File, error) {
 		return nil, joined(problems)
 	}
 	return f, nil
+}
+
+// hide keeps the passwords of DSNs out of what is printed from here on.
+func (f *File) hide() {
+	if p := f.Store.Postgres; p != nil {
+		f.redactor.hide(p.DSN)
+	}
+	if m := f.Store.MySQL; m != nil {
+		f.redactor.hide(m.DSN)
+	}
 }
 
 func (f *File) defaults() {

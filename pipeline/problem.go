@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,8 +15,10 @@ type Error struct {
 	File         string
 	Line, Column int    // from 1; Column counts characters; 0 is "the file"
 	What         string // what is wrong
-	Source       string // the line as it stands in the file
+	Source       string // the line as it stands in the file, without passwords
 	Next         string // what to do about it
+
+	caret int // the column in Source where it is another one
 }
 
 // Error is the mistake with its line, a caret and the next step.
@@ -47,7 +50,7 @@ func (e *Error) excerpt() (source, pad string) {
 			runes[i] = '·'
 		}
 	}
-	at := min(max(0, e.Column-1), len(runes))
+	at := min(max(0, cmp.Or(e.caret, e.Column)-1), len(runes))
 	from := 0
 	if len(runes) > most && at > before {
 		from = at - before
@@ -77,15 +80,25 @@ func newText(name string, data []byte) *text {
 }
 
 func (t *text) problem(at place, next, format string, args ...any) *Error {
-	e := &Error{File: t.name, Line: at.line, Column: at.column, Next: next, What: fmt.Sprintf(format, args...)}
+	what, _ := mask(fmt.Sprintf(format, args...), 0)
+	e := &Error{File: t.name, Line: at.line, Column: at.column, Next: next, What: what}
 	if at.line > len(t.lines) {
 		// Some tokens of the parser end behind the file: show its last line.
 		e.Line, e.Column = len(t.lines), 1
 	}
 	if e.Line > 0 {
-		e.Source = t.lines[e.Line-1]
+		e.Source, e.caret = maskLine(t.lines[e.Line-1], e.Column)
 	}
 	return e
+}
+
+// maskLine is a line without passwords, and where its column (of characters)
+// went to.
+func maskLine(line string, column int) (string, int) {
+	runes := []rune(line)
+	before := string(runes[:min(max(0, column-1), len(runes))])
+	text, at := mask(line, len(before))
+	return text, utf8.RuneCountInString(text[:at]) + 1
 }
 
 // placeOf is the place of the nearest thing that was written: of "a.b.c", else of

@@ -93,7 +93,7 @@ var onlyParse = []string{"references", "a reference is no structure", "key that 
 	"a cycle without a record", "identifiers", "secrets in names, checked", "a machine with a cycle and no record",
 	"a window shorter than how late a message can come", "the retention longer than the window, by default",
 	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice",
-	"http entries"}
+	"stores that name no server", "a url for mysql", "no database for mysql"}
 
 // TestSchemaRefuses: what Parse refuses, the schema refuses, where it can.
 func TestSchemaRefuses(t *testing.T) {

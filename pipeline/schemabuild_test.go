@@ -55,7 +55,7 @@ func buildSchema(t *testing.T) node {
 // readComments takes the comments of types and fields from the source.
 func readComments(t *testing.T) map[string]string {
 	out := map[string]string{}
-	for _, name := range []string{"file.go", "table.go", "http.go"} {
+	for _, name := range []string{"file.go", "store.go", "table.go", "http.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func (b *schemaBuilder) structure(t reflect.Type) node {
 		out["type"] = []string{"object", "null"}
 	}
 	if strings.Contains(b.comments[t.Name()], "one of its fields") {
-		out["anyOf"], out["type"] = choices, "object"
+		out["oneOf"], out["type"] = choices, "object"
 	}
 	return out
 }

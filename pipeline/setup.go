@@ -8,8 +8,9 @@ import (
 // it is what can be read of it.
 func (f *File) Setup() guarantee.Setup {
 	config := f.ConsumerConfig()
-	s := guarantee.Setup{Broker: guarantee.Embedded, Store: guarantee.SQLite, By: config.Dedup.By, Key: config.Dedup.Key,
+	s := guarantee.Setup{Broker: guarantee.Embedded, By: config.Dedup.By, Key: config.Dedup.Key,
 		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late}
+	s.Store, s.Idle = f.Store.kind()
 	if e := f.Source.Embedded; e != nil {
 		s.Retention = e.Retention
 	}

@@ -4,12 +4,18 @@ import (
 	"context"
 
 	"github.com/rollcall-mq/rollcall/figures/server"
+	"github.com/rollcall-mq/rollcall/pipeline"
 )
 
 // runServer measures a database server, in both profiles.
 func (o *benchOptions) runServer(ctx context.Context, a *app) error {
+	url, redactor, err := pipeline.Expand(o.postgres, pipeline.Env{})
+	a.redactor = redactor
+	if err != nil {
+		return err
+	}
 	var page server.Page
-	config := server.Config{Postgres: o.postgres, Redis: o.redis, Deliveries: o.messages, Log: func(line string) { a.note("%s", line) }}
+	config := server.Config{Postgres: url, Redis: o.redis, Deliveries: o.messages, Log: func(line string) { a.note("%s", line) }}
 	for _, config.Network = range []bool{false, true} {
 		a.note("%s", map[bool]string{false: "== local", true: "== with a network's delay"}[config.Network])
 		if err := server.Run(ctx, config, &page); err != nil {

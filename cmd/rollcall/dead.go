@@ -13,7 +13,6 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/pipeline"
-	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
 type deadOptions struct {
@@ -43,17 +42,17 @@ change many is only shown, until --yes is added.`,
 }
 
 // openAsides opens the store of the pipeline file, which must be there.
-func (o *deadOptions) open(a *app) (*pipeline.File, *sqlite.Store, error) {
+func (o *deadOptions) open(ctx context.Context, a *app) (*pipeline.File, store, error) {
 	f, err := pipeline.Load(o.config, pipeline.Env{})
 	if err != nil {
 		return nil, nil, err
 	}
 	a.redactor = f.Redactor()
-	store, err := openStore(f, false)
+	s, err := openStore(ctx, f, false)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, usage(fmt.Errorf("%w: nothing was set aside yet", err), "rollcall run makes it; or mend store.sqlite.path")
 	}
-	return f, store, err
+	return f, s, err
 }
 
 // states reads --state; none means the defaults.

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
 // change is what redrive and discard differ in.
@@ -18,25 +16,21 @@ type change struct {
 	verb, past, short string
 	from              []rollcall.AsideState // rows that can be changed
 	all               []rollcall.AsideState // rows that --all means without --state
-	do                func(context.Context, *sqlite.Store, string, []rollcall.Aside) (int, error)
+	do                func(store, context.Context, string, []rollcall.Aside) (int, error)
 }
 
 var redriving = change{
 	verb: "redrive", past: "redriven", short: "make dead and parked rows due again",
 	from: []rollcall.AsideState{rollcall.AsideDead, rollcall.AsideParked},
 	all:  []rollcall.AsideState{rollcall.AsideDead, rollcall.AsideParked},
-	do: func(ctx context.Context, s *sqlite.Store, group string, rows []rollcall.Aside) (int, error) {
-		return rollcall.Redrive(ctx, rollcall.Store[tx](s), group, rows, time.Now())
-	},
+	do:   store.Redrive,
 }
 
 var discarding = change{
 	verb: "discard", past: "discarded", short: "give rows up for good; their bytes are gone",
 	from: []rollcall.AsideState{rollcall.AsideWaiting, rollcall.AsideDead, rollcall.AsideParked},
 	all:  []rollcall.AsideState{rollcall.AsideDead, rollcall.AsideParked},
-	do: func(ctx context.Context, s *sqlite.Store, group string, rows []rollcall.Aside) (int, error) {
-		return rollcall.Discard(ctx, rollcall.Store[tx](s), group, rows, time.Now())
-	},
+	do:   store.Discard,
 }
 
 type changeSummary struct {
@@ -83,7 +77,7 @@ func (o *deadOptions) change(ctx context.Context, a *app, c change, args []strin
 	if err != nil {
 		return err
 	}
-	f, store, err := o.open(a)
+	f, store, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -95,7 +89,7 @@ func (o *deadOptions) change(ctx context.Context, a *app, c change, args []strin
 		if sum.DryRun {
 			return true, nil
 		}
-		n, err := c.do(ctx, store, f.Name, able)
+		n, err := c.do(store, ctx, f.Name, able)
 		sum.Changed += n
 		return true, err
 	}

@@ -65,7 +65,7 @@ func (o *deadOptions) list(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	f, store, err := o.open(a)
+	f, store, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func newDeadShow(a *app, o *deadOptions) *cobra.Command {
 }
 
 func (o *deadOptions) show(ctx context.Context, a *app, args []string) error {
-	f, store, err := o.open(a)
+	f, store, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}

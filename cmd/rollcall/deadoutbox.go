@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/effect/httpsend"
-	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
 const deadOutboxHelp = `The HTTP requests that are not sent by themselves any more: refused by the
@@ -66,7 +64,7 @@ func (o *deadOptions) outbox(ctx context.Context, a *app, ids *outboxOptions) er
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	_, store, err := o.open(a)
+	_, store, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -94,15 +92,15 @@ func (o *deadOptions) outbox(ctx context.Context, a *app, ids *outboxOptions) er
 	return nil
 }
 
-func (sum *outboxSummary) decide(ctx context.Context, store *sqlite.Store, redrive, discard []int64) error {
-	attempts, err := attemptsOf(store)
+func (sum *outboxSummary) decide(ctx context.Context, s store, redrive, discard []int64) error {
+	outbox, err := s.Requests()
 	if err != nil {
 		return err
 	}
-	if sum.Redriven, err = attempts.Redrive(ctx, redrive); err != nil {
+	if sum.Redriven, err = outbox.Redrive(ctx, redrive); err != nil {
 		return err
 	}
-	sum.Discard, err = attempts.Discard(ctx, discard)
+	sum.Discard, err = outbox.Discard(ctx, discard)
 	return err
 }
 
@@ -131,20 +129,12 @@ func rowNumbers(texts []string) ([]int64, error) {
 	return out, nil
 }
 
-func attemptsOf(store *sqlite.Store) (rollcall.Attempts, error) {
-	attempts, ok := store.Outbox().(rollcall.Attempts)
-	if !ok {
-		return nil, errors.New("this store's outbox remembers no attempts")
-	}
-	return attempts, nil
-}
-
 // eachKept calls do with every row that waits for a decision.
-func eachKept(ctx context.Context, store *sqlite.Store, do func(*rollcall.OutboxRow) error) error {
-	attempts, err := attemptsOf(store)
+func eachKept(ctx context.Context, s store, do func(*rollcall.OutboxRow) error) error {
+	outbox, err := s.Requests()
 	for after := int64(0); err == nil; {
 		var rows []rollcall.OutboxRow
-		if rows, err = attempts.Kept(ctx, after, page); err != nil || len(rows) == 0 {
+		if rows, err = outbox.Kept(ctx, after, page); err != nil || len(rows) == 0 {
 			return err
 		}
 		for i := range rows {

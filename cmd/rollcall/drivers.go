@@ -1,20 +1,32 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	mysqlclient "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/embedded"
+	"github.com/rollcall-mq/rollcall/id"
 	"github.com/rollcall-mq/rollcall/pipeline"
+	"github.com/rollcall-mq/rollcall/store/mysql"
+	"github.com/rollcall-mq/rollcall/store/postgres"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -25,6 +37,8 @@ import (
 var drivers = []struct{ Kind, Name, Client string }{
 	{"source", "embedded", "modernc.org/sqlite"},
 	{"store", "sqlite", "modernc.org/sqlite"},
+	{"store", "postgres", "github.com/jackc/pgx/v5"},
+	{"store", "mysql", "github.com/go-sql-driver/mysql"},
 }
 
 // broker is the source of a pipeline, open for sending and receiving.
@@ -71,17 +85,153 @@ func openLog(ctx context.Context, folder, destination string, partitions int, co
 	return &broker{sender: log.Sender(), source: log.Source(destination), destination: destination, close: log.Close}, nil
 }
 
-// openStore opens the store of a pipeline. fresh: it may be made.
-func openStore(f *pipeline.File, fresh bool) (*sqlite.Store, error) {
+// openStore opens the store of a pipeline. fresh: a file may be made. On servers
+// rollcall's tables are made if they are missing.
+func openStore(ctx context.Context, f *pipeline.File, fresh bool) (store, error) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	switch s := f.Store; {
+	case s.Postgres != nil:
+		return openPostgres(ctx, f)
+	case s.MySQL != nil:
+		return openMySQL(ctx, f)
+	}
+	return openSQLiteStore(f, fresh)
+}
+
+func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 	path := f.StorePath()
 	if _, err := os.Stat(path); err != nil && !fresh {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	store, err := sqlite.Open(path, sqlite.Config{})
-	if errors.Is(err, rollcall.ErrConfig) {
-		return nil, f.Problem("store.sqlite.path", "", "%s", plain(err))
+	s, err := sqlite.Open(path, sqlite.Config{})
+	if err != nil {
+		return nil, unfit(f, "store.sqlite.path", err)
 	}
-	return store, err
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+}
+
+// dialPatience is how long a server may take to accept a connection: an address
+// that nobody answers at would hold us for minutes. openPatience is how long it may
+// take until all is open: one that hangs would hold us as long.
+const dialPatience = 10 * time.Second
+
+var openPatience = 30 * time.Second // of tests: shorter
+
+func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
+	at := f.Store.Postgres
+	s, err := postgres.Open(ctx, at.DSN, postgres.Config{Schema: at.Schema, Idle: at.Idle, Statement: at.Statement,
+		Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
+	if err != nil {
+		return nil, unfit(f, "store.postgres.dsn", err)
+	}
+	return &typed[pgx.Tx]{Store: s, conn: pgxeffect.Conn(s.DB()), in: pgxeffect.Tx, dialect: effect.PostgreSQL(), close: s.Close}, nil
+}
+
+func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
+	at := f.Store.MySQL
+	s, err := mysql.Open(ctx, at.DSN, mysql.Config{Schema: at.Schema, Idle: at.Idle, Statement: at.Statement})
+	if err != nil {
+		return nil, unfit(f, "store.mysql.dsn", err)
+	}
+	d := effect.MySQL(mysqlNumber)
+	if strings.Contains(s.Version(), "MariaDB") {
+		d = effect.MariaDB(mysqlNumber)
+	}
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: d, close: s.Close}, nil
+}
+
+func inSQL(tx *sql.Tx) effect.Conn { return effect.SQL(tx) }
+
+// idStore is where ids and numbers are remembered.
+type idStore struct {
+	*id.SQL
+	close func() error
+}
+
+// openIDs opens a file, or a database of a server: postgres://… or
+// user:password@tcp(host:port)/database. Servers that forget what they committed
+// are refused, as they are for pipelines: they would make ids come again.
+func openIDs(ctx context.Context, at string) (*idStore, error) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	switch {
+	case strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"):
+		s, err := postgres.Open(ctx, at, postgres.Config{NoMigrate: true, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
+		if err != nil {
+			return nil, unfitIDs(err)
+		}
+		db := stdlib.OpenDBFromPool(s.DB())
+		return newIDStore(ctx, db, id.PostgreSQL(postgresState), func() error { return errors.Join(db.Close(), s.Close()) })
+	case strings.Contains(at, "tcp("), strings.Contains(at, "unix("):
+		s, err := mysql.Open(ctx, at, mysql.Config{NoMigrate: true})
+		if err != nil {
+			return nil, unfitIDs(err)
+		}
+		return newIDStore(ctx, s.DB(), id.MySQL(mysqlNumber), s.Close)
+	case strings.Contains(at, "://"):
+		return nil, usage(errors.New("--store is a URL of no database that is known"), "name a file, postgres://user@host/database, or user@tcp(host:3306)/database")
+	}
+	s, err := id.OpenFile(at)
+	if err != nil {
+		return nil, err
+	}
+	return &idStore{s, s.Close}, nil
+}
+
+func newIDStore(ctx context.Context, db *sql.DB, dialect id.Dialect, closeAll func() error) (*idStore, error) {
+	s, err := id.NewSQL(ctx, db, dialect)
+	if err != nil {
+		return nil, errors.Join(unfitIDs(err), closeAll())
+	}
+	return &idStore{s, closeAll}, nil
+}
+
+// cutNext cuts the next step off what a store says of itself or its server, and
+// out of that what programs can do and the command cannot.
+func cutNext(err error) (what, next string) {
+	what, next, _ = strings.Cut(strings.TrimSuffix(plain(err), "; nothing was changed"), "; ")
+	return what, strings.TrimSuffix(next, ", or set Config.Unsafe")
+}
+
+// unfitIDs adds the next step to what is wrong with the way to a server.
+func unfitIDs(err error) error {
+	if errors.Is(err, rollcall.ErrConfig) {
+		what, next := cutNext(err)
+		return usage(errors.New(what), cmp.Or(next, "mend --store")+"; no id was given out")
+	}
+	return &failure{exitServer, err, "see that the server runs and takes this user, or mend --store; no id was given out"}
+}
+
+// postgresState is the SQLSTATE of an error of the server, "" of any other.
+func postgresState(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// mysqlNumber is the number of an error of the server, 0 of any other.
+func mysqlNumber(err error) uint16 {
+	var e *mysqlclient.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// unfit puts the place in the file to what is wrong with a store itself: that is
+// configuration. What is wrong with the way to it is the server's or the network's.
+func unfit(f *pipeline.File, path string, err error) error {
+	if errors.Is(err, rollcall.ErrConfig) {
+		what, next := cutNext(err)
+		return f.Problem(path, next, "%s", what)
+	}
+	if path == "store.sqlite.path" {
+		return err
+	}
+	return &failure{exitServer, err, "see that the server runs and takes this user, or mend " + path + "; nothing was worked off, nothing is lost"}
 }
 
 // demoLease is short: one that sleeps in demo is soon taken for dead.
@@ -114,16 +264,4 @@ func openSQLite(path string, busy time.Duration) (*sql.DB, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return db, nil
-}
-
-// buildEffects makes the handler of a pipeline.
-func buildEffects(ctx context.Context, f *pipeline.File, store *sqlite.Store) (rollcall.BatchHandler[tx], error) {
-	tables, err := f.Build(ctx, effect.SQL(store.DB()), effect.SQLite())
-	if err != nil {
-		return nil, err
-	}
-	if tables == nil {
-		return f.HTTP(store.Outbox(), nil), nil
-	}
-	return f.HTTP(store.Outbox(), tables.HandleBatch), nil
 }

@@ -77,19 +77,19 @@ func (l *ledger) once(t *testing.T) int {
 // doubt with a receiver that does not honour the key is shown and decided.
 func TestHTTPKilled(t *testing.T) {
 	for _, honours := range []bool{true, false} {
-		t.Run(fmt.Sprint("honours ", honours), func(t *testing.T) { httpKilled(t, honours) })
+		t.Run(fmt.Sprint("honours ", honours), func(t *testing.T) { httpKilled(t, "sqlite: {path: shop.db}", honours) })
 	}
 }
 
-func httpKilled(t *testing.T, honours bool) {
+func httpKilled(t *testing.T, store string, honours bool) {
 	const messages = 12
 	folder, l := t.TempDir(), newLedger(t, honours)
 	writeFile(t, folder, "rollcall.yaml", fmt.Sprintf(`
 name: pay
 source: {embedded: {destination: orders, partitions: 2}}
-store: {sqlite: {path: shop.db}}
+store: {%s}
 effect: {http: {name: bank, url: "%s/pay", honours: %v, networks: [127.0.0.1], secret: "${SECRET:-s}"}}
-`, l.URL, honours))
+`, store, l.URL, honours))
 	var lines strings.Builder
 	for i := range messages {
 		fmt.Fprintf(&lines, `{"id": %d}`+"\n", i)

@@ -10,12 +10,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-mq/rollcall/id"
+	"github.com/rollcall-mq/rollcall/pipeline"
 )
 
 const idHelp = `Ids of 128 bits that sort by time (UUID version 7), and short numbers 1, 2, 3 …
 of named series. With a store, ids go on above all earlier ones even when the
 clock was set back between two runs, and nothing is ever given out twice,
-whatever is killed. Numbers may have gaps.`
+whatever is killed. Numbers may have gaps.
+
+The store is a SQLite file, or a database: postgres://user:password@host/database,
+or user:password@tcp(host:3306)/database of MySQL or MariaDB. Others see what is
+on the command line: '${DATABASE_URL}' or '${file:PATH}', in single quotes, keeps
+the password off it.`
+
+const storeUsage = "file or database that remembers what was given out"
 
 func newID(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -52,7 +60,7 @@ func newIDNext(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.count, "count", 1, "how many")
-	f.StringVar(&o.store, "store", "", "SQLite file that remembers what was given out (default: none)")
+	f.StringVar(&o.store, "store", "", storeUsage+" (default: none)")
 	f.StringVar(&o.name, "name", "default", "series of numbers, or mark of ids, in the store")
 	f.BoolVar(&o.short, "short", false, "short numbers of the series; needs --store")
 	return cmd
@@ -74,17 +82,17 @@ func (o *idNextOptions) run(ctx context.Context, a *app) (err error) {
 		return usage(fmt.Errorf("--count %d is not possible", o.count), fmt.Sprintf("use 1 to %d", mostIDs))
 	}
 	if o.short && o.store == "" {
-		return usage(errors.New("--short needs a store"), "add --store FILE: it remembers which numbers were given out")
+		return usage(errors.New("--short needs a store"), "add --store, a file or a database: it remembers which numbers were given out")
 	}
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	var store *id.SQL
+	var store *idStore
 	if o.store != "" {
-		if store, err = id.OpenFile(o.store); err != nil {
+		if store, err = openIDFlag(ctx, a, o.store); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, store.Close()) }()
+		defer func() { err = errors.Join(err, store.close()) }()
 	}
 	texts, err := o.take(ctx, a, store)
 	if err != nil {
@@ -93,7 +101,7 @@ func (o *idNextOptions) run(ctx context.Context, a *app) (err error) {
 	return o.print(a, texts)
 }
 
-func (o *idNextOptions) take(ctx context.Context, a *app, store *id.SQL) ([]string, error) {
+func (o *idNextOptions) take(ctx context.Context, a *app, store *idStore) ([]string, error) {
 	texts := make([]string, o.count)
 	if o.short {
 		first, err := store.Next(ctx, o.name, int64(o.count))
@@ -113,11 +121,21 @@ func (o *idNextOptions) take(ctx context.Context, a *app, store *id.SQL) ([]stri
 	return texts, behindFailure(err)
 }
 
+// openIDFlag opens the store of a flag; its password is printed nowhere.
+func openIDFlag(ctx context.Context, a *app, store string) (*idStore, error) {
+	at, redactor, err := pipeline.Expand(store, pipeline.Env{})
+	a.redactor = redactor
+	if err != nil {
+		return nil, err
+	}
+	return openIDs(ctx, at)
+}
+
 // newGenerator makes ids; store may be nil.
-func newGenerator(ctx context.Context, a *app, store *id.SQL, name string) (*id.Generator, error) {
+func newGenerator(ctx context.Context, a *app, store *idStore, name string) (*id.Generator, error) {
 	config := id.Config{Name: name, OnBehind: tellBehind(a)}
 	if store != nil { // a nil *SQL in the interface would be no nil
-		config.Marks = store
+		config.Marks = store.SQL
 	}
 	return id.New(ctx, config)
 }

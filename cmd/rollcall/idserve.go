@@ -35,7 +35,7 @@ type idServeOptions struct {
 func newIDServe(a *app) *cobra.Command {
 	var o idServeOptions
 	cmd := &cobra.Command{
-		Use:   "serve --store FILE [flags]",
+		Use:   "serve --store STORE [flags]",
 		Short: "serve ids over HTTP",
 		Long:  idServeHelp,
 		Args:  noArguments,
@@ -43,7 +43,7 @@ func newIDServe(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address and port; port 0 takes a free one")
-	f.StringVar(&o.store, "store", "", "SQLite file that remembers what was given out; any number of services may share it")
+	f.StringVar(&o.store, "store", "", storeUsage+"; any number of services may share it")
 	f.StringVar(&o.name, "name", "default", "mark of the ids in the store")
 	f.StringSliceVar(&o.series, "series", nil, "series of short numbers that may be asked for (default: none)")
 	f.IntVar(&o.most, "most", 1000, "most ids in one request")
@@ -54,7 +54,7 @@ func newIDServe(a *app) *cobra.Command {
 func (o *idServeOptions) check() error {
 	switch {
 	case o.store == "":
-		return usage(errors.New("--store is missing"), "name a file: it remembers which ids were given out")
+		return usage(errors.New("--store is missing"), "name a file or a database: it remembers which ids were given out")
 	case o.most < 1 || o.most > 100_000:
 		return usage(fmt.Errorf("--most %d is not possible", o.most), "use 1 to 100000")
 	}
@@ -73,16 +73,16 @@ func (o *idServeOptions) run(ctx context.Context, a *app) (err error) {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	store, err := id.OpenFile(o.store)
+	store, err := openIDFlag(ctx, a, o.store)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	ids, err := id.New(ctx, id.Config{Marks: store, Name: o.name, MaxBehind: o.maxBehind, OnBehind: tellBehind(a)})
+	defer func() { err = errors.Join(err, store.close()) }()
+	ids, err := id.New(ctx, id.Config{Marks: store.SQL, Name: o.name, MaxBehind: o.maxBehind, OnBehind: tellBehind(a)})
 	if err != nil {
 		return err
 	}
-	handler := id.Handler(ids, id.ServiceConfig{Most: o.most, Series: o.series, Blocks: store, OnError: a.backgroundError})
+	handler := id.Handler(ids, id.ServiceConfig{Most: o.most, Series: o.series, Blocks: store.SQL, OnError: a.backgroundError})
 	return serveHTTP(ctx, a, o.listen, handler)
 }
 

@@ -14,11 +14,24 @@ import (
 //go:embed init.yaml.txt
 var initText string
 
-// The words of --source and --store that will mean something later.
-var (
-	laterSources = []string{"kafka", "rabbitmq", "rocketmq"}
-	laterStores  = []string{"postgres", "mysql"}
-)
+// laterSources are the words of --source that will mean something later.
+var laterSources = []string{"kafka", "rabbitmq", "rocketmq"}
+
+// initStores are the words of --store: the table that fits the effect of the
+// file, and the store's section in it.
+var initStores = map[string]struct{ table, section string }{
+	"sqlite": {"CREATE TABLE orders (id TEXT PRIMARY KEY, amount INTEGER NOT NULL);", `  sqlite:
+    path: shop.db           # your own database; rollcall's tables begin with rollcall_
+`},
+	"postgres": {"CREATE TABLE orders (id text PRIMARY KEY, amount bigint NOT NULL);", `  postgres:
+    dsn: "${DATABASE_URL}"  # postgres://user:password@host:5432/database
+    # schema: rollcall      # where rollcall's own tables are; made if the user may
+`},
+	"mysql": {"CREATE TABLE orders (id VARBINARY(64) PRIMARY KEY, amount BIGINT NOT NULL);", `  mysql:                    # MySQL or MariaDB
+    dsn: "${DATABASE_URL}"  # user:password@tcp(host:3306)/database
+    # schema: rollcall      # the database of rollcall's own tables; made if the user may
+`},
+}
 
 type initOptions struct {
 	source, store, name string
@@ -56,12 +69,15 @@ func newInit(a *app) *cobra.Command {
 				a.note("next: rollcall send %s, rollcall run --until-empty, and both again", sampleFile)
 				return nil
 			}
+			if o.store != "sqlite" {
+				a.note("it reads the address of the database from the variable DATABASE_URL")
+			}
 			a.note("next: change table and columns in it, then: rollcall send FILE, rollcall run")
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded")
-	cmd.Flags().StringVar(&o.store, "store", "sqlite", "where \"done\" is recorded: sqlite")
+	cmd.Flags().StringVar(&o.store, "store", "sqlite", "where \"done\" is recorded: sqlite, postgres or mysql (MariaDB, too)")
 	cmd.Flags().StringVar(&o.name, "name", "billing", "consumer group")
 	cmd.Flags().BoolVar(&o.sample, "sample", false, "also make the table in shop.db and write orders.ndjson to send")
 	cmd.Flags().BoolVar(&o.force, "force", false, "overwrite a file that is there")
@@ -76,15 +92,15 @@ func (o initOptions) check() error {
 	default:
 		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded")
 	}
+	_, known := initStores[o.store]
 	switch {
-	case o.store == "sqlite":
 	case o.store == "redis":
 		return usage(errors.New("--store redis cannot be: Redis holds claims only, and the effect must be recorded in the transaction that makes it"),
-			"rollcall init --store sqlite")
-	case slices.Contains(laterStores, o.store):
-		return usage(fmt.Errorf("--store %s is not in this version; sqlite is", o.store), "rollcall init --store sqlite")
-	default:
-		return usage(fmt.Errorf("--store %q is not known", o.store), "rollcall init --store sqlite")
+			"rollcall init --store sqlite, postgres or mysql")
+	case !known:
+		return usage(fmt.Errorf("--store %q is not known", o.store), "rollcall init --store sqlite, postgres or mysql")
+	case o.sample && o.store != "sqlite":
+		return usage(fmt.Errorf("--sample makes a SQLite file, and --store is %s", o.store), "leave --sample out, and make the table yourself: its text is in the file")
 	}
 	return nil
 }
@@ -109,7 +125,7 @@ func (o initOptions) write(path string) error {
 	if err != nil {
 		return &failure{exitServer, err, "the folder must exist and be writable by this user"}
 	}
-	_, err = fmt.Fprintf(file, initText, name)
+	_, err = fmt.Fprintf(file, initText, name, initStores[o.store].table, initStores[o.store].section)
 	return errors.Join(err, file.Close())
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 )
-
-// tx is the transaction of the stores there are.
-type tx = *sql.Tx
 
 // processCounts are the figures of this process.
 type processCounts struct {

@@ -90,7 +90,7 @@ func (c *child) wait() int {
 func (c *child) signal(s syscall.Signal) {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(s); err != nil {
-		c.t.Fatal(err)
+		c.t.Fatalf("rollcall %v: %v\n%s%s", c.cmd.Args[1:], err, c.out.String(), c.log.String())
 	}
 }
 

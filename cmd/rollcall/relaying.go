@@ -15,7 +15,7 @@ import (
 type relaying struct {
 	pipe   *pipe
 	sender *httpsend.Sender
-	relay  *rollcall.Relay[tx]
+	relay  relay
 	stop   context.CancelFunc
 	ended  chan error
 }
@@ -34,7 +34,7 @@ func newRelaying(p *pipe, observer rollcall.Observer) (*relaying, error) {
 		return &relaying{}, err
 	}
 	config := rollcall.RelayConfig{Batch: requestBatch, Standby: standby, Observer: observer}
-	return &relaying{pipe: p, sender: sender, relay: rollcall.NewRelay(rollcall.Store[tx](p.store), sender, config)}, nil
+	return &relaying{pipe: p, sender: sender, relay: p.store.Relay(sender, config)}, nil
 }
 
 func (r *relaying) begin(ctx context.Context) {
@@ -77,7 +77,11 @@ func (r *relaying) account(ctx context.Context, a *app, group string) (keptReque
 	if r.sender == nil {
 		return k, nil
 	}
-	waiting, err := r.pipe.store.Outbox().Pending(ctx, 1)
+	outbox, err := r.pipe.store.Requests()
+	if err != nil {
+		return k, err
+	}
+	waiting, err := outbox.Pending(ctx, 1)
 	if err != nil {
 		return k, err
 	}

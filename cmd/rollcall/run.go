@@ -9,7 +9,6 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/pipeline"
-	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
 const runHelp = `Runs the pipeline: each message takes effect once, in the transaction in which
@@ -62,8 +61,8 @@ func (o *runOptions) check() error {
 type pipe struct {
 	file    *pipeline.File
 	broker  *broker
-	store   *sqlite.Store
-	effects rollcall.BatchHandler[tx]
+	store   store
+	consume newConsumer
 }
 
 func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
@@ -72,11 +71,11 @@ func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
 		return nil, err
 	}
 	a.redactor = f.Redactor()
-	store, err := openStore(f, true)
+	store, err := openStore(ctx, f, true)
 	if err != nil {
 		return nil, err
 	}
-	effects, err := buildEffects(ctx, f, store)
+	consume, err := store.Effects(ctx, f)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -84,7 +83,7 @@ func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &pipe{f, b, store, effects}, nil
+	return &pipe{f, b, store, consume}, nil
 }
 
 func (p *pipe) close() error { return errors.Join(p.broker.close(), p.store.Close()) }
@@ -108,7 +107,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 	meter := newMeter(a)
 	config := o.config(p.file)
 	config.Observer = meter
-	consumer := rollcall.NewBatchConsumer(p.file.Name, p.broker.source, rollcall.Store[tx](p.store), p.effects, config)
+	consumer := p.consume(p.broker.source, config)
 	requests, err := newRelaying(p, meter)
 	if err != nil {
 		return err
@@ -146,7 +145,7 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 	if !ok {
 		return errors.New("the source cannot say how much it holds, so nothing can be added up")
 	}
-	b, err := takeBook(ctx, p.store, p.file.Name, measurer, p.broker.destination)
+	b, err := p.store.Book(ctx, p.file.Name, measurer, p.broker.destination)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,23 @@ import (
 // TestMain makes the test binary the command as well: scripts and the tests
 // with child processes run the real program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"rollcall": main})
+	testscript.Main(cleaning{m}, map[string]func(){"rollcall": main})
+}
+
+// afterTests are done when all tests are.
+var afterTests []func() error
+
+type cleaning struct{ *testing.M }
+
+func (c cleaning) Run() int {
+	code := c.M.Run()
+	for _, do := range afterTests {
+		if err := do(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // raceExit: programs with the race detector wait a second before they end,

@@ -3,6 +3,8 @@ package dialect
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 )
 
 // Conn runs statements: a transaction, a connection or a pool, of whatever
@@ -53,11 +55,15 @@ type sqlRows struct{ *sql.Rows }
 // Close of database/sql repeats what Err says.
 func (r sqlRows) Close() { _ = r.Rows.Close() }
 
-// scan calls f for each row.
+// ErrUnanswered: the database did not answer a question about its catalogue.
+// Nothing is known of what was asked.
+var ErrUnanswered = errors.New("the database did not answer")
+
+// scan calls f for each row. An error of the database is ErrUnanswered.
 func scan(ctx context.Context, c Conn, query string, args []any, f func(Cursor) error) error {
 	rows, err := c.Query(ctx, query, args...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -65,5 +71,8 @@ func scan(ctx context.Context, c Conn, query string, args []any, f func(Cursor) 
 			return err
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	return nil
 }

@@ -22,14 +22,16 @@ import (
 // starts all.
 var launcher = sync.OnceValue(func() chan<- func() {
 	todo := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range todo {
-			f()
-		}
-	}()
+	go startAll(todo)
 	return todo
 })
+
+func startAll(todo <-chan func()) {
+	runtime.LockOSThread()
+	for f := range todo {
+		f()
+	}
+}
 
 // launch starts a command as the user, if we are root, so that it dies with us.
 func launch(cmd *exec.Cmd, as string) error {

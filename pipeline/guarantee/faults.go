@@ -5,8 +5,8 @@ import "fmt"
 // fault is one thing that goes wrong.
 type fault struct {
 	name   string
-	shown  string
-	within bool // a repeat can come late, when its record is swept
+	shown  string // by what, with a store of this host; serverShown has those of servers
+	within bool   // a repeat can come late, when its record is swept
 	of     func(s Setup) answer
 }
 
@@ -36,6 +36,23 @@ var faults = []fault{
 	{"operator redrives twice", "scenario X/redriven twice", false, always(Once, "the row aside is the claim: compare-and-set")},
 	{"partitions raised", "script send", false, raised},
 	{"cache or lock loses memory", "model cache lost", false, always(Once, "none is used")},
+}
+
+// serverShown is what shows a fault with a store on a server, where it is
+// another thing than on this host.
+var serverShown = map[string]string{
+	"worker killed":                "TestServerKills",
+	"stopped inside a transaction": "TestServerStopped",
+	"same file sent again":         "TestServerKills",
+	"operator redrives twice":      "TestServerDead",
+	"killed during a request":      "TestServerHTTPKilled",
+}
+
+func (f *fault) shownWith(store Store) string {
+	if by, ok := serverShown[f.name]; ok && store.Deadlines {
+		return by
+	}
+	return f.shown
 }
 
 func always(o Outcome, mechanism string) func(Setup) answer {
@@ -134,7 +151,7 @@ func restored(s Setup) answer {
 
 func stoppedInside(s Setup) answer {
 	if s.Store.Deadlines {
-		return answer{outcome: Once, mechanism: "the server ends its transaction"}
+		return answer{outcome: Once, mechanism: "the server ends its transaction after " + Span(s.Idle)}
 	}
 	return answer{outcome: Waits, mechanism: "until it goes on or is killed: nobody can end it"}
 }

@@ -165,3 +165,29 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+// TestServerStores: what a server must be is a condition, and its deadline stands
+// in the report.
+func TestServerStores(t *testing.T) {
+	for _, c := range []struct {
+		store     Store
+		idle      time.Duration
+		condition string // empty: none of the store's own
+		stopped   string
+	}{
+		{SQLite, 0, "", "nobody can end it"},
+		{Postgres, 0, "fsync", "after 30s"},
+		{MySQL, 5 * time.Second, "innodb_flush_log_at_trx_commit", "after 5s"},
+	} {
+		r := Setup{Broker: Embedded, Store: c.store, Idle: c.idle}.Report()
+		all := strings.Join(r.Conditions, "\n")
+		if got := strings.Contains(all, "fsync") || strings.Contains(all, "innodb"); got != (c.condition != "") || !strings.Contains(all, c.condition) {
+			t.Errorf("%s: conditions\n%s", c.store.Name, all)
+		}
+		for _, l := range r.Lines {
+			if l.Fault == "stopped inside a transaction" && !strings.Contains(l.Mechanism, c.stopped) {
+				t.Errorf("%s: %s", c.store.Name, l.Mechanism)
+			}
+		}
+	}
+}

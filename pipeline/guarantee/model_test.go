@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,14 @@ func TestShown(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s is shown by %q, which is not there", f.name, f.shown)
+		}
+	}
+	for name, by := range serverShown {
+		known := slices.ContainsFunc(slices.Concat(faults, httpFaults), func(f fault) bool {
+			return f.name == name && f.shownWith(Postgres) == by && f.shownWith(SQLite) == f.shown
+		})
+		if !known || !tests[by] {
+			t.Errorf("%s is shown by %q with servers: one of them is not there", name, by)
 		}
 	}
 }

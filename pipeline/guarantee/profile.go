@@ -40,15 +40,28 @@ type Store struct {
 	ClaimsOnly bool // no transaction that an effect could share
 	// Deadlines: the server itself ends the transaction of a client that stopped.
 	Deadlines bool
+	// Conditions are what the store itself must be and do, for people.
+	Conditions []string
 }
 
 // The stores of the design.
 var (
 	SQLite   = Store{Name: "sqlite", Now: true}
-	Postgres = Store{Name: "postgres", Deadlines: true}
-	MySQL    = Store{Name: "mysql", Deadlines: true}
-	Redis    = Store{Name: "redis", ClaimsOnly: true}
+	Postgres = Store{Name: "postgres", Now: true, Deadlines: true, Conditions: []string{
+		"the server is PostgreSQL 14 or newer (15 and 18 are tested), a primary, with fsync, full_page_writes and synchronous_commit on: run refuses others",
+		"the connection goes to the server, or to a pool in session mode: the deadlines are settings of the session",
+		failover,
+	}}
+	MySQL = Store{Name: "mysql", Now: true, Deadlines: true, Conditions: []string{
+		"the server is MySQL 8.0 or MariaDB 10.6 or newer (8.0 and 10.11 are tested), with one primary, innodb_flush_log_at_trx_commit 1, sync_binlog 1 if it " +
+			"has a binlog, and that not of STATEMENT format: run refuses others",
+		"tables of effects are InnoDB (run refuses others), and so is what their triggers write: in other engines nothing is undone",
+		failover,
+	}}
+	Redis = Store{Name: "redis", ClaimsOnly: true}
 )
+
+const failover = "a failover goes to a standby that has every commit: one that lags is a store restored, below"
 
 // Stores are all of them, those of this version first.
 func Stores() []Store { return []Store{SQLite, Postgres, MySQL, Redis} }

@@ -69,12 +69,13 @@ func (s Setup) Report() Report {
 	if len(s.HTTP) > 0 {
 		all = slices.Concat(faults, httpFaults)
 	}
-	for _, f := range all {
+	for i := range all {
+		f := &all[i]
 		a, window := f.of(s), ""
 		if f.within && a.record {
 			window = r.Window
 		}
-		r.Lines = append(r.Lines, Line{f.name, a.outcome, a.mechanism, window, f.shown})
+		r.Lines = append(r.Lines, Line{f.name, a.outcome, a.mechanism, window, f.shownWith(s.Store)})
 	}
 	r.Conditions = s.conditions()
 	r.Verdict = s.verdict(r.Lines)
@@ -129,6 +130,7 @@ func (s Setup) conditions() []string {
 	for i := range s.Tables {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
+	out = append(out, s.Store.Conditions...)
 	return append(out, s.httpConditions()...)
 }
 

@@ -27,6 +27,9 @@ type Setup struct {
 	Retention time.Duration
 	// Late is how late the broker can bring a message again. Default: 0, not said.
 	Late time.Duration
+	// Idle is when a server ends the transaction of a worker that stopped, where
+	// one does (Store.Deadlines). Default: 30 seconds.
+	Idle time.Duration
 	// Attempts is how often a message is tried. Default: 5.
 	Attempts int
 	// Tables are the effects.
@@ -47,6 +50,9 @@ func (s Setup) withDefaults() Setup {
 	}
 	if s.Window == 0 {
 		s.Window = Window
+	}
+	if s.Idle == 0 {
+		s.Idle = 30 * time.Second
 	}
 	if s.Attempts == 0 {
 		s.Attempts = 5

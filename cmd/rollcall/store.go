@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/effect"
+	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/pipeline"
+)
+
+// store is the store of a pipeline, whatever the type of its transactions is.
+type store interface {
+	Asides() rollcall.Asides
+	Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
+	Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
+	// Requests is the outbox.
+	Requests() (requests, error)
+	Book(ctx context.Context, group string, m rollcall.Measurer, destination string) (book, error)
+	// Effects checks the effects of a pipeline against the database, and returns
+	// what makes its consumer. Nothing is written.
+	Effects(ctx context.Context, f *pipeline.File) (newConsumer, error)
+	Relay(sender rollcall.Sender, config rollcall.RelayConfig) relay
+	Close() error
+}
+
+type newConsumer func(source rollcall.Source, config rollcall.ConsumerConfig) consumer
+
+// consumer is a rollcall.Consumer.
+type consumer interface {
+	Run(ctx context.Context) error
+	RunUntilEmpty(ctx context.Context) error
+}
+
+// relay is a rollcall.Relay.
+type relay interface {
+	Run(ctx context.Context) error
+	Drain(ctx context.Context) error
+}
+
+// requests are the rows of an outbox.
+type requests interface {
+	rollcall.Attempts
+	Pending(ctx context.Context, max int) ([]rollcall.OutboxRow, error)
+}
+
+// typed is a store with transactions of type X.
+type typed[X any] struct {
+	rollcall.Store[X]
+	conn    effect.Conn         // outside of transactions, to read the catalogue
+	in      func(X) effect.Conn // inside
+	dialect dialect.Dialect
+	close   func() error
+}
+
+func (s *typed[X]) Close() error { return s.close() }
+
+func (s *typed[X]) Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
+	return rollcall.Redrive(ctx, s.Store, group, rows, time.Now())
+}
+
+func (s *typed[X]) Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
+	return rollcall.Discard(ctx, s.Store, group, rows, time.Now())
+}
+
+func (s *typed[X]) Requests() (requests, error) {
+	out, ok := s.Outbox().(requests)
+	if !ok {
+		return nil, errors.New("this store's outbox remembers no attempts")
+	}
+	return out, nil
+}
+
+func (s *typed[X]) Book(ctx context.Context, group string, m rollcall.Measurer, destination string) (book, error) {
+	return takeBook(ctx, s.Store, group, m, destination)
+}
+
+func (s *typed[X]) Effects(ctx context.Context, f *pipeline.File) (newConsumer, error) {
+	tables, err := f.Build(ctx, s.conn, s.dialect)
+	if err != nil {
+		return nil, err
+	}
+	var handler rollcall.BatchHandler[X]
+	if tables != nil {
+		handler = effect.BatchHandler(tables, s.in)
+	}
+	handler = pipeline.WithHTTP(f, s.Outbox(), handler)
+	return func(source rollcall.Source, config rollcall.ConsumerConfig) consumer {
+		return rollcall.NewBatchConsumer(f.Name, source, s.Store, handler, config)
+	}, nil
+}
+
+func (s *typed[X]) Relay(sender rollcall.Sender, config rollcall.RelayConfig) relay {
+	return rollcall.NewRelay(s.Store, sender, config)
+}
