@@ -79,9 +79,7 @@ func (c *checker) dedup() {
 	for i, by := range d.By {
 		path := fmt.Sprintf("dedup.by[%d]", i)
 		switch {
-		case by == string(guarantee.Lock): // guarantees says why
-		case by == "record":
-			c.problem(path, "use auto or key", "dedup.by: record is not in this version")
+		case by == string(guarantee.Lock), by == string(guarantee.Record): // guarantees says why
 		case !slices.Contains(strategies, by):
 			c.problem(path, didYouMean(by, strategies), "dedup.by: unknown strategy %q", by)
 		}

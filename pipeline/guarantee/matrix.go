@@ -25,6 +25,7 @@ func Strategies() []Strategy {
 		{"key (id)", []rollcall.Strategy{rollcall.ByKey}, nil},
 		{"key, dedup.key", []rollcall.Strategy{rollcall.ByKey}, key},
 		{"none", []rollcall.Strategy{rollcall.ByNone}, nil},
+		{"record", []rollcall.Strategy{Record}, nil},
 		{"lock", []rollcall.Strategy{Lock}, nil},
 	}
 }

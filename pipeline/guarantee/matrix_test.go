@@ -24,6 +24,9 @@ conditions that ` + "`check`" + ` prints ([guarantees.md](guarantees.md)).
 
 ` + "`dedup.key`" + ` is a key of the business, as payload.order_id; ` + "`key (id)`" + ` is by: key without one, for ids that the application
 gives. The store redis holds claims only.
+
+These are effects in tables. For one outside of the database there are http effects and, in code, rollcall.Record with claims in
+SQL or in Redis, which promise different things: [guarantees.md](guarantees.md).
 `
 
 // TestMatrix compares docs/matrix.md with what the functions say. UPDATE=1

@@ -14,8 +14,15 @@ type Refusal struct {
 	Next  string
 }
 
-// Lock is the word of a strategy that is none: a lock alone proves nothing.
-const Lock rollcall.Strategy = "lock"
+// Words of dedup.by that no pipeline can have.
+const (
+	// Lock is a strategy that is none: a lock alone proves nothing.
+	Lock rollcall.Strategy = "lock"
+	// Record stands beside an effect that is in no transaction of ours. Beside a
+	// table it would promise less than the record in the table's transaction, and
+	// a request has its own: its row in the outbox.
+	Record rollcall.Strategy = "record"
+)
 
 // Refuse lists what of the configuration cannot hold.
 func (s Setup) Refuse() []Refusal {
@@ -40,6 +47,9 @@ func (s Setup) refuseBy() (out []Refusal) {
 		case by == Lock:
 			out = append(out, Refusal{field, "dedup.by: lock is never alone: it ends when its holder is slow, and remembers nothing of what was done",
 				"use auto, or key with dedup.key"})
+		case by == Record:
+			out = append(out, Refusal{field, "dedup.by: record is for effects outside of the database, in code (rollcall.Record); a table has its record in its own " +
+				"transaction, and http: its request in the outbox", "use auto, or key with dedup.key"})
 		case by == rollcall.ByPosition && !s.Broker.Positions:
 			out = append(out, Refusal{field, "dedup.by: " + s.Broker.Name + " has no positions", "use stamp, key or auto"})
 		}
