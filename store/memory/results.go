@@ -59,6 +59,9 @@ func (r *results) Keep(_ context.Context, scope string, k rollcall.DedupKey, dat
 			return errNotTaken
 		}
 		had := v.(result)
+		if had.done {
+			return errNotTaken
+		}
 		r.session.write(resultRow(scope, k), result{content: had.content, done: true, data: append([]byte{}, data...), at: r.store.now()})
 		r.marks = r.marks[:len(r.marks)-1]
 		return nil

@@ -82,7 +82,7 @@ func (s *Store) Begin(context.Context) (rollcall.Tx[*Tx], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &transaction{Tx{s, session}}, nil
+	return &transaction{Tx: Tx{s, session}}, nil
 }
 
 // do runs a small transaction of the store's own.

@@ -9,10 +9,14 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/store/internal/saves"
 )
 
 // transaction implements rollcall.Tx[*Tx].
-type transaction struct{ Tx }
+type transaction struct {
+	Tx
+	saves saves.Saves
+}
 
 // User implements rollcall.Tx.
 func (t *transaction) User() *Tx { return &t.Tx }
@@ -87,15 +91,20 @@ func (t *transaction) Usable() error {
 
 // Savepoint implements rollcall.Tx.
 func (t *transaction) Savepoint(context.Context) (func(context.Context) error, error) {
-	mark := -1
-	err := t.statement(func() error { mark = len(t.session.undo); return nil })
+	n, mark := t.saves.New(), 0
+	err := t.statement(func() error {
+		mark = len(t.session.undo)
+		t.saves.Taken(n)
+		return nil
+	})
 	undo := func(context.Context) error {
 		return t.statement(func() error {
-			if mark < 0 || mark > len(t.session.undo) {
-				return errors.New("memory: the savepoint was undone already")
+			at, err := t.saves.Find(n)
+			if err != nil {
+				return fmt.Errorf("memory: %w", err)
 			}
 			t.session.rollbackTo(mark)
-			mark = -1
+			t.saves.Undone(at)
 			return nil
 		})
 	}

@@ -118,13 +118,14 @@ func keyRecords[X any](t *testing.T, h Harness[X]) {
 	if a[0].Fresh || !a[1].Fresh || a[2].Fresh || a[0].Owner != (rollcall.Identity{1}) || a[0].Held {
 		t.Fatalf("%+v, want only the second fresh and the first owner named", a)
 	}
-	row := rollcall.Aside{Identity: rollcall.Identity{9}, State: rollcall.AsideDead, OwnsKey: true, DedupKey: rollcall.DedupKey{1}}
+	rows := []rollcall.Aside{{Identity: rollcall.Identity{9}, State: rollcall.AsideDead, OwnsKey: true, DedupKey: rollcall.DedupKey{1}},
+		{Identity: rollcall.Identity{8}, State: rollcall.AsideDead, DedupKey: rollcall.DedupKey{3}}} // beside another that took effect
 	inTx(w, s, func(tx rollcall.Tx[X]) {
-		_, err := tx.Asides().Put(ctxb, group, []rollcall.Aside{row})
+		_, err := tx.Asides().Put(ctxb, group, rows)
 		w.must(err)
 	})
-	if a := claim(3, 1, 2); !a[0].Held || a[1].Held {
-		t.Fatalf("%+v, want just the key of the dead row held", a)
+	if a := claim(3, 1, 2, 3); !a[0].Held || a[1].Held || a[2].Held {
+		t.Fatalf("%+v, want just the key held that a dead row owns", a)
 	}
 	inTx(w, s, func(tx rollcall.Tx[X]) { w.must(tx.Records().Free(ctxb, group, []rollcall.DedupKey{{3}})) })
 	if a := claim(4, 3); !a[0].Fresh {
@@ -323,6 +324,14 @@ func savepoints[X any](t *testing.T, h Harness[X]) {
 		w.must(undo(ctxb))
 		if undo(ctxb) == nil {
 			t.Error("a savepoint was undone twice")
+		}
+		outer, err := tx.Savepoint(ctxb)
+		w.must(err)
+		inner, err := tx.Savepoint(ctxb)
+		w.must(err)
+		w.must(outer(ctxb))
+		if inner(ctxb) == nil {
+			t.Error("a savepoint was undone that went with the one before it")
 		}
 		w.must(w.storage.Record(ctxb, tx.User(), "after"))
 		a, err := tx.Records().Claim(ctxb, group, []rollcall.KeyClaim{{Key: rollcall.DedupKey{1}}})

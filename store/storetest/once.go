@@ -39,6 +39,7 @@ func OnceCases[X any]() []Case[X] {
 		{"once-no-key", onceNoKey[X]},
 		{"once-in-doubt", onceInDoubt[X]},
 		{"once-ended", onceEnded[X]},
+		{"once-kept", onceKept[X]},
 		{"once-window", onceWindow[X]},
 	}
 }
@@ -360,6 +361,36 @@ func onceEnded[X any](t *testing.T, h Harness[X]) {
 		t.Fatal("no error")
 	}
 	d.must(aKey, "paid", "paid")
+}
+
+// onceKept: the first result stays, also against a program that keeps another for
+// the same key while it has one more in hand.
+func onceKept[X any](t *testing.T, h Harness[X]) {
+	d := newDesk(t, h(t))
+	outer, inner := rollcall.DedupKey{1}, rollcall.DedupKey{2}
+	tx, err := d.store.Begin(ctxb)
+	noError(t, err)
+	results := d.storage.Results(d.store, tx.User())
+	for _, key := range []rollcall.DedupKey{outer, inner} {
+		if got, err := results.Take(ctxb, "kept", key, rollcall.Fingerprint{}); err != nil || !got.Fresh {
+			t.Fatalf("%+v %v, want it fresh", got, err)
+		}
+	}
+	noError(t, results.Keep(ctxb, "kept", inner, []byte("first")))
+	if results.Keep(ctxb, "kept", inner, []byte("second")) == nil {
+		t.Error("a second result was kept")
+	}
+	noError(t, results.Keep(ctxb, "kept", outer, []byte("outer")))
+	noError(t, tx.Commit(ctxb))
+	tx, err = d.store.Begin(ctxb)
+	noError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	for key, want := range map[rollcall.DedupKey]string{outer: "outer", inner: "first"} {
+		got, err := d.storage.Results(d.store, tx.User()).Take(ctxb, "kept", key, rollcall.Fingerprint{})
+		if err != nil || got.Fresh || !got.Done || string(got.Result) != want {
+			t.Errorf("%+v %v, want the result %q", got, err, want)
+		}
+	}
 }
 
 // onceWindow: the sweeper keeps results for the window and removes them then,

@@ -103,31 +103,39 @@ func orNil(had *rows.Claim) *rows.Claim {
 // made, with token 0, so that two first claims meet.
 func (c Claims) turn(ctx context.Context, what, group string, key rollcall.DedupKey, f func(q Querier, had *rows.Claim, now int64) error) error {
 	return c.Database.Write(ctx, what, func(q Querier) error {
-		none := rows.Claim{Group: group, Key: key[:]}
-		query, list := c.D.insert("claims", 1, c.D.nothing(), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{none.Key}),
-			value("token", "bigint", 0), value("done", "boolean", false), value("ends", "bigint", 0), value("crc", "bigint", none.Sum()))
-		if err := q.Later(ctx, query, list...); err != nil {
-			return err
-		}
-		had, crc, now := &none, int64(0), int64(0)
-		err := q.Query(ctx, "SELECT token, done, ends, result, crc, {nanos} FROM rollcall.claims WHERE grp = ? AND dedup_key = ? FOR UPDATE",
-			args(group, key[:]), func(r Row) error {
-				if err := r.Scan(&had.Token, &had.Done, &had.Until, &had.Result, &crc, &now); err != nil {
-					return err
-				}
-				return had.Check(crc)
-			})
-		if err != nil {
-			return err
-		}
-		if now == 0 { // the sweeper was faster: nothing is locked
-			return fmt.Errorf("the row of the key went while it was made: do it again; nothing was changed")
+		var had *rows.Claim
+		now := int64(0)
+		for now == 0 { // else it was given back, or swept, between the two statements
+			var err error
+			if had, now, err = c.lock(ctx, q, group, key); err != nil {
+				return err
+			}
 		}
 		if err := f(q, had, now); err != nil {
 			return err
 		}
 		return q.Later(ctx, "DELETE FROM rollcall.claims WHERE grp = ? AND dedup_key = ? AND token = 0", group, key[:])
 	})
+}
+
+// lock makes the row of a key if it is not there, locks and reads it, with the
+// server's time: 0 if it went meanwhile.
+func (c Claims) lock(ctx context.Context, q Querier, group string, key rollcall.DedupKey) (had *rows.Claim, now int64, err error) {
+	had = &rows.Claim{Group: group, Key: key[:]}
+	query, list := c.D.insert("claims", 1, c.D.nothing(), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{had.Key}),
+		value("token", "bigint", 0), value("done", "boolean", false), value("ends", "bigint", 0), value("crc", "bigint", had.Sum()))
+	if err := q.Later(ctx, query, list...); err != nil {
+		return nil, 0, err
+	}
+	var crc int64
+	err = q.Query(ctx, "SELECT token, done, ends, result, crc, {nanos} FROM rollcall.claims WHERE grp = ? AND dedup_key = ? FOR UPDATE",
+		args(group, key[:]), func(r Row) error {
+			if err := r.Scan(&had.Token, &had.Done, &had.Until, &had.Result, &crc, &now); err != nil {
+				return err
+			}
+			return had.Check(crc)
+		})
+	return had, now, err
 }
 
 func put(ctx context.Context, q Querier, r *rows.Claim) error {
