@@ -52,6 +52,8 @@ func (s *Store) Classify(err error) rollcall.Class {
 		return rollcall.ClassData
 	case strings.HasPrefix(code, "40"):
 		return rollcall.ClassConflict
+	case foreignSession(err):
+		return rollcall.ClassEnvironment
 	case code == codeCanceled || code == codeLockTimeout:
 		if own {
 			return rollcall.ClassEnvironment
@@ -80,6 +82,13 @@ func gone(err error) bool {
 	return false
 }
 
+// foreignSession: a statement that pgx prepared is not there, or there already:
+// the session is another one than that of the statement before.
+func foreignSession(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "26000" || answer.Code == "42P05") && strings.Contains(answer.Message, "stmtcache_")
+}
+
 func classOf(code string) rollcall.Class {
 	switch code {
 	case codeUndefinedTable, "42703", "42P10", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
@@ -97,6 +106,10 @@ func hint(err error) string {
 	var failed *pgconn.ConnectError
 	if codeOf(err) == "" && errors.As(err, &failed) {
 		return "the server cannot be reached, nothing was sent; start it, or check host, port and TLS in the url: "
+	}
+	if foreignSession(err) {
+		return "a pooler in transaction mode gives a connection the sessions of others, nothing was committed; connect to the server itself, " +
+			"or to a pool in session mode: "
 	}
 	switch codeOf(err) {
 	case codeDiskFull:
