@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -80,6 +81,15 @@ func gone(err error) bool {
 		}
 	}
 	return false
+}
+
+// explained is an error of a handler's statement with the next step, where the
+// environment is to blame.
+func explained(err error) error {
+	if text := hint(err); text != "" {
+		return fmt.Errorf("%s%w", text, err)
+	}
+	return err
 }
 
 // foreignSession: a statement that pgx prepared is not there, or there already:
