@@ -114,8 +114,11 @@ func classOf(code string) rollcall.Class {
 // hint is the next step for what goes wrong most often.
 func hint(err error) string {
 	var failed *pgconn.ConnectError
-	if codeOf(err) == "" && errors.As(err, &failed) {
+	if errors.As(err, &failed) && codeOf(err) == "" {
 		return "the server cannot be reached, nothing was sent; start it, or check host, port and TLS in the url: "
+	}
+	if codeOf(err) == "42704" && failed != nil {
+		return "the server does not know a setting of PostgreSQL 14; 14 or newer is needed: "
 	}
 	if foreignSession(err) {
 		return "a pooler in transaction mode gives a connection the sessions of others, nothing was committed; connect to the server itself, " +
