@@ -20,6 +20,7 @@ const (
 	codeLockTimeout    = "55P03"
 	codeAborted        = "25P02"
 	codeUndefinedTable = "42P01"
+	codeNoIndex        = "42P10"
 	codeDiskFull       = "53100"
 	codeReadOnly       = "25006"
 	codePassword       = "28P01"
@@ -101,7 +102,7 @@ func foreignSession(err error) bool {
 
 func classOf(code string) rollcall.Class {
 	switch code {
-	case codeUndefinedTable, "42703", "42P10", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
+	case codeUndefinedTable, codeNoIndex, "42703", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
 		return rollcall.ClassEnvironment
 	}
 	switch code[:2] {
@@ -137,6 +138,8 @@ func hint(err error) string {
 		return "the role lacks a right; grant it (see store/postgres/roles.sql): "
 	case codeUndefinedTable:
 		return "a table is missing; run the migration with a role that may create tables (Config.NoMigrate is set?): "
+	case codeNoIndex:
+		return "a unique index is gone, without it nothing can be told from its repeat; make it again (see the table's PRIMARY KEY), work goes on by itself: "
 	case codeDeadlock:
 		return "a deadlock, nothing was committed, it is redone: "
 	case codeCanceled:

@@ -107,29 +107,32 @@ func TestPoolerChanges(t *testing.T) {
 	stores := []*postgres.Store{b.store, open()}
 	mode("transaction")
 	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	seen := new(pauses)
 	for i, s := range stores {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-			defer cancel()
 			c := rollcall.NewConsumer("g", b.broker.Source("orders"), s, func(ctx context.Context, tx pgx.Tx, m rollcall.Message) error {
 				_, err := tx.Exec(ctx, "INSERT INTO pooled.ledger VALUES ($1)", string(m.Body))
 				return err
 			}, rollcall.ConsumerConfig{Worker: fmt.Sprint("w", i), Batch: 20, Observer: seen, Retry: rollcall.RetryConfig{Attempts: 2, First: time.Millisecond}})
-			if err := c.RunUntilEmpty(ctx); err != nil {
-				t.Error(err)
-			}
+			_ = c.Run(ctx) // PgBouncer 1.18 may crash on the cancel requests of its end ("bad client state"): the ledger judges
 		})
 	}
-	for deadline := time.Now().Add(20 * time.Second); !seen.says("a pooler in transaction mode"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 20s for a pause that names the pooler: %q", seen.all())
+	wait := func(what string, is func() bool) {
+		for deadline := time.Now().Add(40 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("waited 40s for %s: %q", what, seen.all())
+			}
 		}
 	}
+	b.store = onServer
+	wait("a pause that names the pooler", func() bool { return seen.says("a pooler in transaction mode") })
 	time.Sleep(100 * time.Millisecond) // and some more work
 	mode("session")
+	wait("all effects", func() bool { return b.number("SELECT count(*) FROM ~ledger") >= n })
+	cancel()
 	wg.Wait()
-	b.store = onServer
 	effects, distinct, dead := b.number("SELECT count(*) FROM ~ledger"), b.number("SELECT count(DISTINCT n) FROM ~ledger"),
 		b.number("SELECT count(*) FROM ~asides WHERE state = 'dead'")
 	if effects != n || distinct != n || dead != 0 {

@@ -104,7 +104,7 @@ func orNil(had *rows.Claim) *rows.Claim {
 func (c Claims) turn(ctx context.Context, what, group string, key rollcall.DedupKey, f func(q Querier, had *rows.Claim, now int64) error) error {
 	return c.Database.Write(ctx, what, func(q Querier) error {
 		none := rows.Claim{Group: group, Key: key[:]}
-		query, list := c.D.insert("claims", 1, c.D.nothing(), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{none.Key}),
+		query, list := c.D.insert("claims", 1, c.D.nothing("grp, dedup_key"), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{none.Key}),
 			value("token", "bigint", 0), value("done", "boolean", false), value("ends", "bigint", 0), value("crc", "bigint", none.Sum()))
 		if err := q.Later(ctx, query, list...); err != nil {
 			return err

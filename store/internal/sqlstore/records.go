@@ -93,13 +93,13 @@ func (r Records) insertKeys(ctx context.Context, group string, keys, owners [][]
 		return err
 	}
 	if r.D.Arrays {
-		query, args := r.D.insert("inbox", len(keys), "ON CONFLICT DO NOTHING RETURNING dedup_key", fields...)
+		query, args := r.D.insert("inbox", len(keys), r.D.nothing("grp, dedup_key")+" RETURNING dedup_key", fields...)
 		err = r.Q.Query(ctx, query, args, found)
 		return fresh, len(fresh) == len(keys), err
 	}
 	mark := make([]byte, 8)
 	_, _ = rand.Read(mark) // never fails
-	query, list := r.D.insert("inbox", len(keys), r.D.nothing(), append(fields, value("mark", "bytea", mark))...)
+	query, list := r.D.insert("inbox", len(keys), r.D.nothing("grp, dedup_key"), append(fields, value("mark", "bytea", mark))...)
 	n, err := r.Q.Exec(ctx, query, list...)
 	if err != nil || n == int64(len(keys)) {
 		return fresh, true, err
@@ -176,7 +176,7 @@ func (r Records) create(ctx context.Context, group string, scopes [][]byte) erro
 	for i, s := range scopes {
 		sums[i] = rows.RollSum(group, s, nil)
 	}
-	query, list := r.D.insert("rolls", len(scopes), r.D.nothing(), value("grp", "text", group), expr("at", "(SELECT {nanos})"),
+	query, list := r.D.insert("rolls", len(scopes), r.D.nothing("grp, scope"), value("grp", "text", group), expr("at", "(SELECT {nanos})"),
 		list("scope", "bytea", scopes), list("crc", "bigint", sums))
 	_, err := r.Q.Exec(ctx, query, list...)
 	return err
