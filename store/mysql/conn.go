@@ -178,6 +178,9 @@ func (c *conn) after(l call, err error) error {
 	case err != nil && rolledBack(err):
 		c.lose(&lostError{err})
 	}
+	if text := hint(err); text != "" && l.guarded && l.ctx.Value(ownKey{}) == nil { // the store's own errors say it themselves
+		return fmt.Errorf("%s%w", text, err)
+	}
 	return err
 }
 
