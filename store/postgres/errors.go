@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,7 +47,6 @@ func codeOf(err error) string {
 func (s *Store) Classify(err error) rollcall.Class {
 	code := codeOf(err)
 	own := sqlstore.IsOwn(err)
-	var wire net.Error
 	switch {
 	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused), errors.Is(err, errOutlives), errors.Is(err, errUngathered):
 		return rollcall.ClassData
@@ -67,21 +65,28 @@ func (s *Store) Classify(err error) rollcall.Class {
 		return classOf(code)
 	case errors.Is(err, context.DeadlineExceeded) && !own:
 		return rollcall.ClassData
-	case errors.Is(err, context.Canceled), own, errors.As(err, &wire), gone(err),
+	case errors.Is(err, context.Canceled), own, s.gone(err),
 		errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged), errors.Is(err, rollcall.ErrInDoubt), errors.Is(err, rollcall.ErrConfig):
 		return rollcall.ClassEnvironment
 	}
 	return rollcall.ClassData
 }
 
-// gone reports whether the connection ended.
-func gone(err error) bool {
-	for _, text := range []string{"unexpected EOF", "conn closed", "closed pool", "connection reset", "broken pipe", "the connection is gone"} {
+// gone reports whether a connection to our server ended, or could not be opened.
+// A handler's own calls elsewhere are the message's: it may be what they fail on.
+func (s *Store) gone(err error) bool {
+	var wire *wireError
+	var failed *pgconn.ConnectError
+	if errors.As(err, &failed) {
+		ours := s.pool.Config().ConnConfig
+		return failed.Config.Host == ours.Host && failed.Config.Port == ours.Port
+	}
+	for _, text := range []string{"conn closed", "closed pool", "the connection is gone"} {
 		if strings.Contains(err.Error(), text) {
 			return true
 		}
 	}
-	return false
+	return errors.As(err, &wire)
 }
 
 // explained is an error of a handler's statement with the next step, where the

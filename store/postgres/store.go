@@ -126,6 +126,7 @@ func prepare(pc *pgxpool.Config, config Config) {
 	if config.Dial != nil {
 		cc.DialFunc = config.Dial
 	}
+	cc.AfterNetConnect = mark
 	maps.Copy(cc.RuntimeParams, session(config))
 	if cc.RuntimeParams["application_name"] == "" {
 		cc.RuntimeParams["application_name"] = "rollcall"
