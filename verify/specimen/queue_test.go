@@ -102,7 +102,6 @@ func (q *streamQueue) Nack(context.Context, specimen.Message) error { return nil
 type ownedLog struct {
 	*streamQueue
 	db   *sql.DB
-	own  bool
 	next int64
 }
 
