@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/backoff"
@@ -123,6 +124,11 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
+	if damaged := takeDamaged(&rows); len(damaged) > 0 {
+		if err := r.finish(ctx, hold, damaged); err != nil || len(rows) == 0 {
+			return len(damaged), err
+		}
+	}
 	fresh, err := r.stampRows(ctx, rows)
 	if err != nil {
 		return 0, err
@@ -146,11 +152,37 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 		return 0, ferr
 	}
 	if len(finished) > 0 {
-		if rerr := r.store.Outbox().Remove(ctx, hold, finished); rerr != nil {
+		if rerr := r.finish(ctx, hold, finished); rerr != nil {
 			return 0, rerr
 		}
 	}
 	return len(finished) + settled, err
+}
+
+// finish removes rows that are Stored, keeps those with a Refusal, and tells of
+// these.
+func (r *Relay[X]) finish(ctx context.Context, hold Hold, rows []OutboxRow) error {
+	err := r.store.Outbox().Remove(ctx, hold, rows)
+	for i := range rows {
+		if err == nil && rows[i].Refusal != "" {
+			r.tell(rows[i])
+		}
+	}
+	return err
+}
+
+// takeDamaged takes rows that cannot be read out, each with its Damage for a
+// Refusal: one of them must not stop all the others.
+func takeDamaged(rows *[]OutboxRow) (damaged []OutboxRow) {
+	*rows = slices.DeleteFunc(*rows, func(row OutboxRow) bool {
+		if row.Damage == "" {
+			return false
+		}
+		row.Refusal = row.Damage
+		damaged = append(damaged, row)
+		return true
+	})
+	return damaged
 }
 
 // stampRows numbers the rows that have no stamp yet.

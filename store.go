@@ -250,7 +250,8 @@ type Outbox[X any] interface {
 	Enqueue(ctx context.Context, tx X, messages []Message) error
 	// Pending returns the oldest rows, in the order of their ids, whatever was
 	// committed in between: never "greater than the last one seen". Rows that
-	// are refused or parked are not among them.
+	// are refused or parked are not among them. A row that is damaged is no error:
+	// it has its Damage.
 	Pending(ctx context.Context, max int) ([]OutboxRow, error)
 	// Stamp writes stamps, partitions and ids into rows under the relay's
 	// token (ErrFenced), before the first send.
@@ -270,6 +271,10 @@ type OutboxRow struct {
 	// sent twice: see Attempts. Default: 0 and empty.
 	Attempt Token
 	Doubt   string
+	// Damage is why the row cannot be read; Message is what could be. It is never
+	// sent: the Relay keeps it with a Refusal, and goes on with the rows behind it.
+	// Default: empty.
+	Damage string
 }
 
 // Attempts is an optional power of an Outbox, found by type assertion: it

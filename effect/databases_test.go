@@ -25,6 +25,7 @@ type database struct {
 	begin    func(t testing.TB) transaction
 	types    map[string]string // what {int} and the like stand for
 	product  string            // "postgres", "mysql", "mariadb" or "sqlite"
+	place    string            // its schema or database
 }
 
 // transaction is one of a database, with what a handler gets.

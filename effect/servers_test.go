@@ -62,7 +62,7 @@ func openPostgresIn(t testing.TB, spec *servers.Spec, mode pgx.QueryExecMode) *d
 	t.Cleanup(pool.Close)
 	_, err = pool.Exec(t.Context(), "CREATE SCHEMA "+place)
 	must(t, err)
-	db := &database{name: spec.Name, classify: classOf, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool), types: map[string]string{"key": "text", "text": "text", "int": "bigint",
+	db := &database{name: spec.Name, place: place, classify: classOf, product: "postgres", d: effect.PostgreSQL(), c: pgxeffect.Conn(pool), types: map[string]string{"key": "text", "text": "text", "int": "bigint",
 		"trigger": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (new.amount); RETURN NULL; END $$; " +
 			"CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()"}}
 	db.begin = func(t testing.TB) transaction { return beginPgx(t, pool, db.level) }
@@ -116,7 +116,7 @@ func openMySQL(t testing.TB, spec *servers.Spec, d dialect.Dialect, collation, s
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	text := " CHARACTER SET utf8mb4 COLLATE " + collation
-	out := &database{name: spec.Name, classify: classOf, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), types: map[string]string{"key": "VARCHAR(200)" + text, "text": "LONGTEXT" + text, "int": "BIGINT",
+	out := &database{name: spec.Name, place: place, classify: classOf, product: strings.Split(spec.Name, "-")[0], d: d, c: effect.SQL(db), types: map[string]string{"key": "VARCHAR(200)" + text, "text": "LONGTEXT" + text, "int": "BIGINT",
 		"trigger": "CREATE TRIGGER tr AFTER UPDATE ON orders FOR EACH ROW INSERT INTO seen VALUES (new.amount)"}}
 	out.begin = func(t testing.TB) transaction {
 		level := out.level

@@ -1,7 +1,11 @@
 package memory_test
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
@@ -25,5 +29,39 @@ func TestBroker(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// lateOwner cannot take its partitions at first.
+type lateOwner struct {
+	asked atomic.Int32
+	taken chan struct{}
+}
+
+func (o *lateOwner) Assigned(_ context.Context, as []rollcall.Assignment) ([]rollcall.Start, error) {
+	switch o.asked.Add(1) {
+	case 1:
+		return nil, errors.New("the store is away")
+	case 2:
+		close(o.taken)
+	}
+	return make([]rollcall.Start, len(as)), nil
+}
+func (o *lateOwner) Revoked(context.Context, []rollcall.Partition) {}
+func (o *lateOwner) Lost([]rollcall.Partition)                     {}
+
+// TestAskedAgain: an owner whose store was away when it was asked is asked again:
+// nobody else would take its partitions.
+func TestAskedAgain(t *testing.T) {
+	b, owner := memory.New(memory.Config{Shape: memory.Replayable}), &lateOwner{taken: make(chan struct{})}
+	s, err := b.Source("orders").Subscribe(t.Context(), rollcall.SubscribeRequest{Group: "g", Worker: "w"}, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(context.Background()) }()
+	select {
+	case <-owner.taken:
+	case <-time.After(10 * time.Second):
+		t.Fatal("waited 10s for Assigned to be called again")
 	}
 }

@@ -120,6 +120,9 @@ func (m *Subscription) assign(coming []rollcall.Assignment) {
 	starts, err := m.owner.Assigned(context.Background(), coming)
 	m.broker.mu.Lock()
 	defer m.broker.mu.Unlock()
+	if err != nil && !m.gone { // the owner's store is away: it is asked again
+		time.AfterFunc(assignAgain, func() { m.broker.rebalance(m.group) })
+	}
 	if err != nil || m.gone {
 		return
 	}
@@ -136,6 +139,9 @@ func (m *Subscription) assign(coming []rollcall.Assignment) {
 	}
 	m.broker.changed.Broadcast()
 }
+
+// assignAgain is when an owner that could not take its partitions is asked again.
+const assignAgain = 100 * time.Millisecond
 
 // end is the offset after the last; the caller holds the lock.
 func (m *Subscription) end(p rollcall.Partition) int64 {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -175,8 +176,15 @@ func (c *conn) after(l call, err error) error {
 		if l.ctx.Err() != nil || c.from.reads > 0 && time.Since(l.start) >= c.from.reads {
 			c.from.kill(c.id)
 		}
+		var wire net.Error
+		if l.guarded && errors.As(err, &wire) { // so that it is told from a handler's own calls
+			return &lostError{err}
+		}
 	case err != nil && rolledBack(err):
 		c.lose(&lostError{err})
+	}
+	if text := hint(err); text != "" && l.guarded && l.ctx.Value(ownKey{}) == nil { // the store's own errors say it themselves
+		return fmt.Errorf("%s%w", text, err)
 	}
 	return err
 }

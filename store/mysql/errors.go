@@ -111,17 +111,23 @@ func (s *Store) Classify(err error) rollcall.Class {
 		return rollcall.ClassData
 	case errors.Is(err, context.DeadlineExceeded) && !own:
 		return rollcall.ClassData
-	case own, errors.Is(err, context.Canceled), gone(err), errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged),
+	case own, errors.Is(err, context.Canceled), ended(err), errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged),
 		errors.Is(err, rollcall.ErrInDoubt), errors.Is(err, rollcall.ErrConfig):
 		return rollcall.ClassEnvironment
 	}
 	return rollcall.ClassData
 }
 
-// gone reports whether the connection ended.
+// gone reports whether a connection of the store ended, or was not opened.
 func gone(err error) bool {
-	var lost *lostError
 	var wire net.Error
+	return ended(err) || errors.As(err, &wire)
+}
+
+// ended reports whether an error says that the store's connection ended. A
+// handler's own calls over the network are not: their failure is the message's.
+func ended(err error) bool {
+	var lost *lostError
 	switch codeOf(err) {
 	case codeShutdown, codeIdle, codeKilled:
 		return true
@@ -131,7 +137,7 @@ func gone(err error) bool {
 			return true
 		}
 	}
-	return errors.As(err, &lost) && codeOf(err) == 0 || errors.As(err, &wire)
+	return errors.As(err, &lost) && codeOf(err) == 0
 }
 
 // hint is the next step for what goes wrong most often.

@@ -8,9 +8,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +200,23 @@ func TestRoles(t *testing.T) {
 	})
 }
 
+// weakConn breaks after some bytes of a write.
+type weakConn struct {
+	net.Conn
+	breaks *atomic.Bool
+	after  int
+}
+
+// Write implements net.Conn.
+func (c weakConn) Write(b []byte) (int, error) {
+	if !c.breaks.Load() {
+		return c.Conn.Write(b)
+	}
+	n, _ := c.Conn.Write(b[:min(c.after, len(b))])
+	_ = c.Close()
+	return n, &net.OpError{Op: "write", Net: "tcp", Err: syscall.ECONNRESET}
+}
+
 // TestClassify: real errors of the servers.
 func TestClassify(t *testing.T) {
 	eachServer(t, func(t *testing.T, server *servers.Server) {
@@ -226,6 +246,24 @@ func TestClassify(t *testing.T) {
 				t.Errorf("%s: %v: only the statement was undone", query, err)
 			}
 			must(t, tx.Rollback())
+		}
+		// A handler's own call over the network is its message's.
+		_, call := net.DialTimeout("tcp", "127.0.0.1:1", time.Second)
+		if call == nil || s.Classify(fmt.Errorf("charge: %w", call)) != rollcall.ClassData {
+			t.Errorf("%v is of class %d", call, s.Classify(call))
+		}
+		for what, cut := range map[string]int{"before": 0, "in the middle": 3000} { // of a statement
+			var breaks atomic.Bool
+			weak := open(t, server, mysql.Config{Schema: name, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
+				return weakConn{c, &breaks, cut}, err
+			}})
+			tx := begin(t, weak)
+			breaks.Store(true)
+			if _, err := tx.User().Exec("SELECT ?", make([]byte, 1<<16)); err == nil || weak.Classify(err) != rollcall.ClassEnvironment {
+				t.Errorf("on a connection cut %s: %v is of class %d", what, err, weak.Classify(err))
+			}
+			_ = tx.Rollback()
 		}
 		// The server's own deadline: a connection that it ended while it was idle.
 		short := open(t, server, mysql.Config{Schema: name, Idle: time.Second})

@@ -29,11 +29,12 @@ type load struct {
 	t        testing.TB
 	broker   *memory.Broker
 	messages int
+	observer rollcall.Observer
 	ends     []func()
 }
 
 func newLoad(t testing.TB, messages int) *load {
-	l := &load{t: t, broker: memory.New(memory.Config{Shape: memory.Replayable, Partitions: 4}), messages: messages}
+	l := &load{t: t, broker: memory.New(memory.Config{Shape: memory.Replayable, Partitions: 4}), messages: messages, observer: silent{}}
 	life, all := rollcall.NewLife(), make([]rollcall.Message, 0, messages)
 	for i := 1; i <= messages; i++ {
 		all = append(all, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("id-", i)), Key: fmt.Sprint("k", i%97), Body: fmt.Append(nil, i),
@@ -54,7 +55,7 @@ func (l *load) start(s *mysql.Store, batch int, handler rollcall.Handler[*sql.Tx
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	c := rollcall.NewConsumer("g", l.broker.Source("orders"), s, handler, rollcall.ConsumerConfig{
-		Batch: batch, Observer: silent{}, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
+		Batch: batch, Observer: l.observer, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
 	go func() { done <- c.Run(ctx) }()
 	l.ends = append(l.ends, func() {
 		cancel()

@@ -19,7 +19,9 @@ import (
 // effect once.
 func oddOne(t *testing.T, config rollcall.ConsumerConfig, odd func(ctx context.Context, b *bench, tx pgx.Tx) error) string {
 	t.Helper()
-	b := newBench(t, "CREATE TABLE ~ledger (n int)", "CREATE TABLE ~later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)", "INSERT INTO ~later VALUES (0)")
+	b := newBench(t, "CREATE TABLE ~ledger (n int)", "CREATE TABLE ~later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)", "INSERT INTO ~later VALUES (0)",
+		"CREATE TABLE ~odd (n int CHECK (n >= 0), short varchar(3), t text, j jsonb, must text NOT NULL DEFAULT '', mail text UNIQUE, id int PRIMARY KEY DEFAULT 1, "+
+			"parent int REFERENCES ~odd (id))", "INSERT INTO ~odd (mail, id) VALUES ('taken', 0)")
 	b.send(5, func(i int) string { return fmt.Sprint("k", i) })
 	b.run(config, func(ctx context.Context, tx pgx.Tx, m rollcall.Message) error {
 		if _, err := tx.Exec(ctx, "INSERT INTO "+b.schema+".ledger VALUES ($1)", string(m.Body)); err != nil {

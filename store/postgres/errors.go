@@ -3,7 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
-	"net"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,6 +19,7 @@ const (
 	codeLockTimeout    = "55P03"
 	codeAborted        = "25P02"
 	codeUndefinedTable = "42P01"
+	codeNoIndex        = "42P10"
 	codeDiskFull       = "53100"
 	codeReadOnly       = "25006"
 	codePassword       = "28P01"
@@ -46,12 +47,13 @@ func codeOf(err error) string {
 func (s *Store) Classify(err error) rollcall.Class {
 	code := codeOf(err)
 	own := sqlstore.IsOwn(err)
-	var wire net.Error
 	switch {
 	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errRefused), errors.Is(err, errOutlives), errors.Is(err, errUngathered):
 		return rollcall.ClassData
 	case strings.HasPrefix(code, "40"):
 		return rollcall.ClassConflict
+	case foreignSession(err):
+		return rollcall.ClassEnvironment
 	case code == codeCanceled || code == codeLockTimeout:
 		if own {
 			return rollcall.ClassEnvironment
@@ -63,26 +65,49 @@ func (s *Store) Classify(err error) rollcall.Class {
 		return classOf(code)
 	case errors.Is(err, context.DeadlineExceeded) && !own:
 		return rollcall.ClassData
-	case errors.Is(err, context.Canceled), own, errors.As(err, &wire), gone(err),
+	case errors.Is(err, context.Canceled), own, s.gone(err),
 		errors.Is(err, rollcall.ErrClosed), errors.Is(err, rollcall.ErrDamaged), errors.Is(err, rollcall.ErrInDoubt), errors.Is(err, rollcall.ErrConfig):
 		return rollcall.ClassEnvironment
 	}
 	return rollcall.ClassData
 }
 
-// gone reports whether the connection ended.
-func gone(err error) bool {
-	for _, text := range []string{"unexpected EOF", "conn closed", "closed pool", "connection reset", "broken pipe", "the connection is gone"} {
+// gone reports whether a connection to our server ended, or could not be opened.
+// A handler's own calls elsewhere are the message's: it may be what they fail on.
+func (s *Store) gone(err error) bool {
+	var wire *wireError
+	var failed *pgconn.ConnectError
+	if errors.As(err, &failed) {
+		ours := s.pool.Config().ConnConfig
+		return failed.Config.Host == ours.Host && failed.Config.Port == ours.Port
+	}
+	for _, text := range []string{"conn closed", "closed pool", "the connection is gone"} {
 		if strings.Contains(err.Error(), text) {
 			return true
 		}
 	}
-	return false
+	return errors.As(err, &wire)
+}
+
+// explained is an error of a handler's statement with the next step, where the
+// environment is to blame.
+func explained(err error) error {
+	if text := hint(err); text != "" {
+		return fmt.Errorf("%s%w", text, err)
+	}
+	return err
+}
+
+// foreignSession: a statement that pgx prepared is not there, or there already:
+// the session is another one than that of the statement before.
+func foreignSession(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "26000" || answer.Code == "42P05") && strings.Contains(answer.Message, "stmtcache_")
 }
 
 func classOf(code string) rollcall.Class {
 	switch code {
-	case codeUndefinedTable, "42703", "42P10", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
+	case codeUndefinedTable, codeNoIndex, "42703", "42883", "3F000", "42704", codePrivilege, codeAborted, codeIdleTimeout, "0A000":
 		return rollcall.ClassEnvironment
 	}
 	switch code[:2] {
@@ -95,8 +120,15 @@ func classOf(code string) rollcall.Class {
 // hint is the next step for what goes wrong most often.
 func hint(err error) string {
 	var failed *pgconn.ConnectError
-	if codeOf(err) == "" && errors.As(err, &failed) {
+	if errors.As(err, &failed) && codeOf(err) == "" {
 		return "the server cannot be reached, nothing was sent; start it, or check host, port and TLS in the url: "
+	}
+	if codeOf(err) == "42704" && failed != nil {
+		return "the server does not know a setting of PostgreSQL 14; 14 or newer is needed: "
+	}
+	if foreignSession(err) {
+		return "a pooler in transaction mode gives a connection the sessions of others, nothing was committed; connect to the server itself, " +
+			"or to a pool in session mode: "
 	}
 	switch codeOf(err) {
 	case codeDiskFull:
@@ -111,6 +143,8 @@ func hint(err error) string {
 		return "the role lacks a right; grant it (see store/postgres/roles.sql): "
 	case codeUndefinedTable:
 		return "a table is missing; run the migration with a role that may create tables (Config.NoMigrate is set?): "
+	case codeNoIndex:
+		return "a unique index is gone, without it nothing can be told from its repeat; make it again (see the table's PRIMARY KEY), work goes on by itself: "
 	case codeDeadlock:
 		return "a deadlock, nothing was committed, it is redone: "
 	case codeCanceled:

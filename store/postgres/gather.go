@@ -146,6 +146,7 @@ func read(batch pgx.BatchResults, calls []*call) error {
 				r.tag, err = rows.CommandTag(), rows.Err()
 				r.types = rows.TypeMap()
 			}
+			err = explained(err)
 			r.err = err
 			c.results = append(c.results, r)
 			if err != nil {

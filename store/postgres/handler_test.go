@@ -23,6 +23,7 @@ type bench struct {
 	store  *postgres.Store
 	schema string
 	broker *memory.Broker
+	own    bool // the ids of its messages are the application's own
 }
 
 func newBench(t *testing.T, tables ...string) *bench {
@@ -45,7 +46,7 @@ func (b *bench) send(n int, key func(int) string) {
 	life := rollcall.NewLife()
 	for i := range n {
 		m := rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("m", i)), Key: key(i), Body: fmt.Append(nil, i),
-			Stamp: rollcall.Stamp{Life: life, Sequence: uint64(i) + 1, Origin: rollcall.OriginOf("orders")}}
+			Stamp: rollcall.Stamp{Life: life, Sequence: uint64(i) + 1, Origin: rollcall.OriginOf("orders"), OwnID: b.own}}
 		if r := b.broker.Sender().Publish(b.t.Context(), "orders", []rollcall.Message{m})[0]; r.Fate != rollcall.Stored {
 			b.t.Fatal(r.Err)
 		}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,5 +85,52 @@ func TestSlowTransaction(t *testing.T) {
 	drain()
 	if n := len(b.broker.Messages("out")); n != 2 {
 		t.Fatalf("%d messages are sent, want both", n)
+	}
+}
+
+// TestDamagedOutboxRow: a row that cannot be read stops nobody: it is told, kept
+// and shown, and those before and behind it are sent.
+func TestDamagedOutboxRow(t *testing.T) {
+	for name, c := range map[string]struct{ damage, says string }{
+		"a flipped body": {"body = 'two!'", "sum"}, "no headers": {"headers = '\\x01ff'", "sum"}, "half a stamp": {"stamp = '\\x01'", "sum"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			for _, body := range []string{"one", "two", "three"} {
+				enqueue(t, b, body)
+			}
+			exec(t, b.store, "UPDATE "+b.schema+".outbox SET "+c.damage+" WHERE body = 'two'")
+			told := make(chan rollcall.SetAside, 10)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			err := rollcall.NewRelay(b.store, b.broker.Sender(), rollcall.RelayConfig{Observer: asides(told)}).Drain(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sent []string
+			for _, m := range b.broker.Messages("out") {
+				sent = append(sent, string(m.Body))
+			}
+			if !slices.Equal(sent, []string{"one", "three"}) {
+				t.Errorf("sent %q, want one and three", sent)
+			}
+			kept, err := b.store.Outbox().(rollcall.Attempts).Kept(t.Context(), 0, 10)
+			if err != nil || len(kept) != 1 || !strings.Contains(kept[0].Refusal, c.says) || !strings.Contains(kept[0].Refusal, "row 2 of rollcall's outbox is damaged") {
+				t.Errorf("kept %+v, %v", kept, err)
+			}
+			if len(told) != 1 || (<-told).State != rollcall.AsideDead {
+				t.Error("it was not told")
+			}
+		})
+	}
+}
+
+// asides are told of what is set aside.
+type asides chan rollcall.SetAside
+
+// Observe implements rollcall.Observer.
+func (c asides) Observe(e rollcall.Event) {
+	if aside, is := e.(rollcall.SetAside); is {
+		c <- aside
 	}
 }

@@ -105,14 +105,12 @@ func (s *Store) inspect(ctx context.Context) error {
 	var number, fsync, pages, sync string
 	var standby bool
 	err := s.pool.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('server_version_num'), current_setting('fsync'),
-		current_setting('full_page_writes'), current_setting('synchronous_commit'), pg_is_in_recovery()`).
+		current_setting('full_page_writes'), current_setting('synchronous_commit'), pg_is_in_recovery()`, pgx.QueryExecModeExec).
 		Scan(&s.version, &number, &fsync, &pages, &sync, &standby)
 	if err != nil {
 		return s.Database.Wrap("open", err)
 	}
-	refuse := func(what, next string) error {
-		return fmt.Errorf("%w: postgres store %s: %s; %s; nothing was changed", rollcall.ErrConfig, s.name, what, next)
-	}
+	refuse := s.refuse
 	n, _ := strconv.Atoi(number) // 0 when it is no number: refused
 	switch {
 	case n < oldest:
@@ -126,5 +124,10 @@ func (s *Store) inspect(ctx context.Context) error {
 	case !s.config.Unsafe && sync == "off":
 		return refuse("synchronous_commit is off: what was confirmed is lost when the server stops", "turn it on, or set Config.Unsafe")
 	}
-	return nil
+	return s.inspectSession(ctx)
+}
+
+// refuse is the error of a server that cannot keep the promise.
+func (s *Store) refuse(what, next string) error {
+	return fmt.Errorf("%w: postgres store %s: %s; %s; nothing was changed", rollcall.ErrConfig, s.name, what, next)
 }

@@ -9,6 +9,9 @@
 // statement waits for Config.Statement at most: then the server ends it, by its
 // own clock.
 //
+// A pooler (PgBouncer) must be in session mode, with these deadlines as the role's
+// defaults if it ignores startup parameters: Open refuses all else.
+//
 // # What a handler may do with its transaction
 //
 // Everything but end it: its pgx.Tx refuses Commit and Rollback, and COMMIT,
@@ -22,6 +25,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync/atomic"
 	"time"
@@ -124,13 +128,13 @@ func prepare(pc *pgxpool.Config, config Config) {
 	if config.Dial != nil {
 		cc.DialFunc = config.Dial
 	}
-	set := func(name, value string) { cc.RuntimeParams[name] = value }
-	set("idle_in_transaction_session_timeout", millis(config.Idle))
-	set("statement_timeout", millis(config.Statement))
-	set("default_transaction_isolation", "read committed")
-	set("standard_conforming_strings", "on") // sqltext reads strings so
+	cc.AfterNetConnect = mark
+	maps.Copy(cc.RuntimeParams, session(config))
 	if cc.RuntimeParams["application_name"] == "" {
-		set("application_name", "rollcall")
+		cc.RuntimeParams["application_name"] = "rollcall"
+	}
+	cc.OnPgError = func(_ *pgconn.PgConn, err *pgconn.PgError) bool {
+		return err.SeverityUnlocalized != "FATAL" && !foreignSession(err) // it would stay so
 	}
 	// A context that ends makes the server cancel the statement. pgx's default,
 	// closing the connection, would take the whole batch's transaction with it.
@@ -138,8 +142,6 @@ func prepare(pc *pgxpool.Config, config Config) {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
 	}
 }
-
-func millis(d time.Duration) string { return fmt.Sprint(max(1, d.Milliseconds())) }
 
 func newDialect(schema string) *sqlstore.Dialect {
 	return &sqlstore.Dialect{Schema: `"` + schema + `"`, Arrays: true, Share: "FOR SHARE",

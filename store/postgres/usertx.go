@@ -91,7 +91,7 @@ func (u *userTx) Exec(ctx context.Context, text string, args ...any) (pgconn.Com
 	}
 	tag, err := u.t.conn.Exec(ctx, text, args...)
 	u.t.note(err)
-	return tag, err
+	return tag, explained(err)
 }
 
 // travels: without arguments a text may be several statements, and some first
@@ -257,7 +257,7 @@ func (r firstRow) Scan(dest ...any) error {
 	defer r.Close()
 	if !r.Next() {
 		if err := r.Err(); err != nil {
-			return err
+			return explained(err)
 		}
 		return pgx.ErrNoRows
 	}

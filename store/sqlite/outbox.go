@@ -55,9 +55,8 @@ func (o outbox) rows(ctx context.Context, so string, after int64, max int) ([]ro
 			if err != nil {
 				return err
 			}
-			row, err := r.Open()
-			out = append(out, row)
-			return err
+			out = append(out, r.Open())
+			return nil
 		})
 	if err != nil {
 		return nil, o.s.wrap("read the outbox", err)

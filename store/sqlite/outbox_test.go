@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,8 +81,8 @@ func TestOutbox(t *testing.T) {
 	}
 	must(t, s.Outbox().Remove(t.Context(), relay, rows[:1]))
 	run(t, s, "UPDATE rollcall_outbox SET body = x'00' WHERE id = 3")
-	if _, err := s.Outbox().Pending(t.Context(), 10); !errors.Is(err, rollcall.ErrDamaged) {
-		t.Errorf("a damaged message: %v", err)
+	if rows, err := s.Outbox().Pending(t.Context(), 10); err != nil || len(rows) == 0 || rows[0].ID != 3 || !strings.Contains(rows[0].Damage, "row 3") {
+		t.Errorf("a damaged message: %+v, %v", rows, err)
 	}
 }
 

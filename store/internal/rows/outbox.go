@@ -30,22 +30,22 @@ func (r *Outbox) fixed() int64 {
 
 func (r *Outbox) stamped() int64 { return Sum(r.ID, r.Stamp, r.Row.Message.Partition) }
 
-// Open checks the sums and decodes what was scanned.
-func (r *Outbox) Open() (rollcall.OutboxRow, error) {
+// Open checks the sums and decodes what was scanned. A row that cannot be read
+// has its Damage.
+func (r *Outbox) Open() rollcall.OutboxRow {
 	if err := r.open(); err != nil {
-		return r.Row, fmt.Errorf("%w: row %d of rollcall's outbox: %w: restore the store from a backup; nothing was skipped",
-			rollcall.ErrDamaged, r.Row.ID, err)
+		r.Row.Damage = fmt.Sprintf("row %d of rollcall's outbox is damaged: %v: restore the store from a backup, or discard it and send the message anew", r.Row.ID, err)
 	}
-	return r.Row, nil
+	return r.Row
 }
 
-func (r *Outbox) open() error {
+func (r *Outbox) open() (err error) {
 	m := &r.Row.Message
-	if r.FixedSum != r.fixed() || r.StampSum != r.stamped() {
+	sound := r.FixedSum == r.fixed() && r.StampSum == r.stamped()
+	m.Key, m.ID, m.Body = string(r.Key), rollcall.MessageID(r.ID), r.Body
+	if !sound {
 		return fmt.Errorf("the message does not match its sum")
 	}
-	m.Key, m.ID, m.Body = string(r.Key), rollcall.MessageID(r.ID), r.Body
-	var err error
 	if m.Headers, err = ParseHeaders(r.Headers); err != nil {
 		return err
 	}

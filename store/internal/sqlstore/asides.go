@@ -170,7 +170,7 @@ func (t TxAsides) put(ctx context.Context, group string, r *rows.Aside) (int, er
 	if err != nil {
 		return 0, err
 	}
-	query, list := t.D.insert("asides", 1, t.D.nothing(),
+	query, list := t.D.insert("asides", 1, t.D.nothing("grp, identity"),
 		value("grp", "text", group), list("identity", "bytea", [][]byte{r.Identity}), value("state", "text", r.State), value("cause", "bytea", r.Cause),
 		value("attempts", "int", a.Attempts), value("early", "boolean", a.Early), value("owns_key", "boolean", a.OwnsKey),
 		value("due", "bigint", r.Due), value("created", "bigint", r.Created), value("updated", "bigint", r.Updated),

@@ -122,7 +122,7 @@ func (c Claims) turn(ctx context.Context, what, group string, key rollcall.Dedup
 // server's time: 0 if it went meanwhile.
 func (c Claims) lock(ctx context.Context, q Querier, group string, key rollcall.DedupKey) (had *rows.Claim, now int64, err error) {
 	had = &rows.Claim{Group: group, Key: key[:]}
-	query, list := c.D.insert("claims", 1, c.D.nothing(), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{had.Key}),
+	query, list := c.D.insert("claims", 1, c.D.nothing("grp, dedup_key"), value("grp", "text", group), list("dedup_key", "bytea", [][]byte{had.Key}),
 		value("token", "bigint", 0), value("done", "boolean", false), value("ends", "bigint", 0), value("crc", "bigint", had.Sum()))
 	if err := q.Later(ctx, query, list...); err != nil {
 		return nil, 0, err

@@ -91,9 +91,8 @@ func (o Outbox) read(ctx context.Context, so string, after int64, max int) ([]ro
 			return err
 		}
 		r.Row.Attempt, r.Row.Refusal, r.Row.Doubt = rollcall.Token(attempt), string(refusal), string(doubt)
-		row, err := r.Open()
-		out = append(out, row)
-		return err
+		out = append(out, r.Open())
+		return nil
 	})
 	if err != nil {
 		return nil, o.Database.Wrap("read the outbox", err)

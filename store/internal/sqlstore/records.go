@@ -98,7 +98,7 @@ func (r Records) claimAtOnce(ctx context.Context, group string, claims []rollcal
 	}
 	err = r.Q.Query(ctx, `WITH w AS (SELECT * FROM unnest(?::bytea[], ?::bytea[]) AS t(dedup_key, owner)),
 		fresh AS (INSERT INTO rollcall.inbox (grp, at, dedup_key, owner) SELECT ?::text, (SELECT {nanos}), dedup_key, owner FROM w
-			ON CONFLICT DO NOTHING RETURNING dedup_key)
+			ON CONFLICT (grp, dedup_key) DO NOTHING RETURNING dedup_key)
 		SELECT w.dedup_key, k.owner, COALESCE(k.held, false) FROM w LEFT JOIN LATERAL (SELECT i.owner, EXISTS (SELECT 1 FROM rollcall.asides a
 				WHERE a.grp = i.grp AND a.dedup_key = i.dedup_key AND a.owns_key = true AND a.state IN ('dead', 'parked')) AS held
 			FROM rollcall.inbox i WHERE i.grp = ? AND i.dedup_key = w.dedup_key LIMIT 1) k ON true
@@ -132,7 +132,7 @@ func (r Records) insertKeys(ctx context.Context, group string, keys, owners [][]
 	fresh = make(map[string]bool)
 	mark := make([]byte, 8)
 	_, _ = rand.Read(mark) // never fails
-	query, list := r.D.insert("inbox", len(keys), r.D.nothing(), append(fields, value("mark", "bytea", mark))...)
+	query, list := r.D.insert("inbox", len(keys), r.D.nothing("grp, dedup_key"), append(fields, value("mark", "bytea", mark))...)
 	n, err := r.Q.Exec(ctx, query, list...)
 	if err != nil || n == int64(len(keys)) {
 		return fresh, true, err
@@ -236,7 +236,7 @@ func (r Records) create(ctx context.Context, group string, scopes [][]byte) erro
 	for i, s := range scopes {
 		sums[i] = rows.RollSum(group, s, nil)
 	}
-	query, list := r.D.insert("rolls", len(scopes), r.D.nothing(), value("grp", "text", group), expr("at", "(SELECT {nanos})"),
+	query, list := r.D.insert("rolls", len(scopes), r.D.nothing("grp, scope"), value("grp", "text", group), expr("at", "(SELECT {nanos})"),
 		list("scope", "bytea", scopes), list("crc", "bigint", sums))
 	_, err := r.Q.Exec(ctx, query, list...)
 	return err

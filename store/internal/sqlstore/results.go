@@ -53,7 +53,7 @@ func (r *Results) take(ctx context.Context, scope string, key rollcall.DedupKey,
 		return false, err
 	}
 	row := rows.Result{Scope: scope, Key: key[:], Content: content[:]}
-	query, list := r.D.insert("results", 1, r.D.nothing(), value("grp", "text", scope), list("dedup_key", "bytea", [][]byte{row.Key}),
+	query, list := r.D.insert("results", 1, r.D.nothing("grp, dedup_key"), value("grp", "text", scope), list("dedup_key", "bytea", [][]byte{row.Key}),
 		value("content", "bytea", row.Content), value("done", "boolean", false), expr("at", "(SELECT {nanos})"), value("crc", "bigint", row.Sum()))
 	n, err := r.Q.Exec(ctx, query, list...)
 	if err == nil && n == 1 {

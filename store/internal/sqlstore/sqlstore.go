@@ -201,11 +201,12 @@ func unnest(fields []field) (string, []any) {
 		append(ones, lists...)
 }
 
-// nothing leaves rows alone that are there. (Not INSERT IGNORE: it hides other
-// errors too.)
-func (d *Dialect) nothing() string {
+// nothing leaves rows alone that are there by key. (Not INSERT IGNORE: it hides
+// other errors too. The key is named so that it fails without its index, where
+// the server can tell: else every row would be new.)
+func (d *Dialect) nothing(key string) string {
 	if d.Arrays {
-		return "ON CONFLICT DO NOTHING"
+		return "ON CONFLICT (" + key + ") DO NOTHING"
 	}
 	return "ON DUPLICATE KEY UPDATE grp = grp"
 }

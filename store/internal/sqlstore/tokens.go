@@ -47,7 +47,7 @@ func (c *Core) acquire(ctx context.Context, q Querier, group string, h rollcall.
 	var token int64
 	a := rollcall.Acquired{Clean: true}
 	key := rows.HolderArgs(group, h)
-	insert, list := c.D.insert("tokens", 1, c.D.nothing(), value("grp", "text", group), value("worker", "text", h.Worker),
+	insert, list := c.D.insert("tokens", 1, c.D.nothing("grp, worker, destination, number"), value("grp", "text", group), value("worker", "text", h.Worker),
 		value("destination", "text", h.Partition.Destination), list("number", "int", []int32{h.Partition.Number}),
 		expr("token", "(SELECT token_base FROM rollcall.schema_version)"), expr("released", "true"), expr("fenced", "false"))
 	if err := q.Later(ctx, insert, list...); err != nil {
