@@ -32,7 +32,7 @@ var serverMutants = []mutant{
 	{"server: any dead row holds a key", "store/internal/sqlstore/records.go",
 		"				WHERE a.grp = i.grp AND a.dedup_key = i.dedup_key AND a.owns_key = true AND", "				WHERE a.grp = i.grp AND a.dedup_key = i.dedup_key AND", onServer, "key"},
 	{"savepoints taken since stay", "store/internal/saves/saves.go",
-		"s.open = s.open[:at]", "s.open = append(s.open[:at], s.open[at+1:]...)", onStore, "savepoint"},
+		"s.open = s.open[:at]", "s.open = append(s.open[:at], s.open[at+1:]...)", onServer, "savepoint"},
 	{"postgres: no answer to COMMIT is a rollback", "store/postgres/tx.go",
 		"	case undone(err):", "	case true:", onServer, "TestCommitInDoubt"},
 	{"postgres: savepoint undo is a no-op", "store/postgres/tx.go",

@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/store/internal/saves"
 )
 
 // transaction implements rollcall.Tx[*Tx].
 type transaction struct {
 	Tx
-	saves saves.Saves
+	saves []*savepoint // that can be undone
 }
+
+type savepoint struct{ mark int }
 
 // User implements rollcall.Tx.
 func (t *transaction) User() *Tx { return &t.Tx }
@@ -91,20 +92,20 @@ func (t *transaction) Usable() error {
 
 // Savepoint implements rollcall.Tx.
 func (t *transaction) Savepoint(context.Context) (func(context.Context) error, error) {
-	n, mark := t.saves.New(), 0
+	var own *savepoint
 	err := t.statement(func() error {
-		mark = len(t.session.undo)
-		t.saves.Taken(n)
+		own = &savepoint{len(t.session.undo)}
+		t.saves = append(t.saves, own)
 		return nil
 	})
 	undo := func(context.Context) error {
 		return t.statement(func() error {
-			at, err := t.saves.Find(n)
-			if err != nil {
-				return fmt.Errorf("memory: %w", err)
+			at := slices.Index(t.saves, own)
+			if at < 0 {
+				return errors.New("memory: the savepoint, or one taken before it, was undone already")
 			}
-			t.session.rollbackTo(mark)
-			t.saves.Undone(at)
+			t.session.rollbackTo(own.mark)
+			t.saves = t.saves[:at]
 			return nil
 		})
 	}
