@@ -103,7 +103,7 @@ type Effect struct {
 	HTTP *HTTP `yaml:"http"`
 
 	Publish Later `yaml:"publish" next:"write a row with effect: {table: …} and publish from there"`
-	Redis   Later `yaml:"redis" next:"write a row with effect: {table: …}"`
+	Redis   Later `yaml:"redis" next:"write a row with effect: {table: …}; in code: effect/redisset"`
 }
 
 // Path is where the file was read.
