@@ -32,6 +32,7 @@ func (f *File) check() []*Error {
 		c.effect(i)
 	}
 	c.http()
+	c.redis()
 	c.guarantees()
 	if len(c.problems) == 0 {
 		c.tables()
@@ -132,7 +133,7 @@ func (c *checker) guarantees() {
 func (c *checker) effect(i int) {
 	at := fmt.Sprintf("effect[%d]", i)
 	t := c.file.Effect[i].Table
-	if t == nil && c.file.Effect[i].HTTP != nil {
+	if t == nil && (c.file.Effect[i].HTTP != nil || c.file.Effect[i].Redis != nil) {
 		return
 	}
 	if t == nil {

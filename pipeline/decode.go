@@ -121,6 +121,8 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 	}
 }
 
+const nextSet = "say what is set: set: {key: payload.sku, value: payload.price, number: payload.version}"
+
 // requiredNext is what to write for the fields that cannot be left out.
 var requiredNext = map[string]string{
 	"name":                        "name the consumer group: name: billing",
@@ -131,6 +133,11 @@ var requiredNext = map[string]string{
 	"postgres.dsn":                nextPostgres,
 	"mysql.dsn":                   nextMySQL,
 	"http.url":                    "say where messages are posted: url: https://bank.example/pay",
+	"redis.addr":                  "say where the server is: addr: 127.0.0.1:6379",
+	"redis.set":                   nextSet,
+	"set.key":                     nextSet,
+	"set.value":                   nextSet,
+	"set.number":                  nextSet,
 	"table.name":                  "name the table: name: orders",
 	"table.mode":                  "say how the row is written: mode: insert",
 	"table.columns":               "say what goes into each column: columns: {id: payload.order_id}",

@@ -101,9 +101,10 @@ type Effect struct {
 	Table *Table `yaml:"table"`
 	// HTTP posts the message, by way of the outbox of the tables' transaction.
 	HTTP *HTTP `yaml:"http"`
+	// Redis sets a key, by the same way.
+	Redis *Redis `yaml:"redis"`
 
 	Publish Later `yaml:"publish" next:"write a row with effect: {table: …} and publish from there"`
-	Redis   Later `yaml:"redis" next:"write a row with effect: {table: …}; in code: effect/redisset"`
 }
 
 // Path is where the file was read.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -88,39 +87,6 @@ func (f *File) Sender() (*httpsend.Sender, error) {
 	return httpsend.New(targets, httpsend.Config{})
 }
 
-// WithHTTP wraps the handler of the tables (nil: there are none): for each message
-// that took effect there, and for no other, it writes a request for each HTTP
-// effect of the file into the outbox of the same transaction. X is the type of
-// the store's transactions.
-func WithHTTP[X any](f *File, outbox rollcall.Outbox[X], tables rollcall.BatchHandler[X]) rollcall.BatchHandler[X] {
-	receivers := f.receivers()
-	if len(receivers) == 0 {
-		return tables
-	}
-	return func(ctx context.Context, tx X, ms []rollcall.Message) ([]error, error) {
-		outcomes := make([]error, len(ms))
-		if tables != nil {
-			var err error
-			if outcomes, err = tables(ctx, tx, ms); err != nil {
-				return nil, err
-			}
-		}
-		var requests []rollcall.Message
-		for i := range ms {
-			if outcomes[i] != nil {
-				continue
-			}
-			for _, h := range receivers {
-				requests = append(requests, rollcall.Message{Destination: httpsend.Prefix + h.Name, ID: ms[i].ID, Key: ms[i].Key, Body: ms[i].Body, Time: ms[i].Time})
-			}
-		}
-		if len(requests) == 0 {
-			return outcomes, nil
-		}
-		return outcomes, outbox.Enqueue(ctx, tx, requests)
-	}
-}
-
 // httpFields are the names of httpsend's settings in a pipeline file.
 var httpFields = map[string]string{"URL": "url", "Header": "idempotency_header", "Headers": "headers", "ContentType": "content_type",
 	"Networks": "networks", "Timeout": "timeout", "name": "name"}
@@ -133,14 +99,19 @@ var httpNext = map[string]string{
 	"Networks":    "write networks: [10.1.0.0/16, 127.0.0.1]",
 }
 
-// http finds what is wrong with the HTTP effects.
-func (c *checker) http() {
-	names, tables := map[string]bool{}, 0 // tables: the entries up to the last table
+// lastTable is how many entries there are up to the last table.
+func (c *checker) lastTable() (n int) {
 	for i := range c.file.Effect {
 		if c.file.Effect[i].Table != nil {
-			tables = i + 1
+			n = i + 1
 		}
 	}
+	return n
+}
+
+// http finds what is wrong with the HTTP effects.
+func (c *checker) http() {
+	names := map[string]bool{}
 	for i := range c.file.Effect {
 		e := &c.file.Effect[i]
 		if e.HTTP == nil {
@@ -152,7 +123,7 @@ func (c *checker) http() {
 		switch {
 		case e.Table != nil:
 			c.problem(at, "make two entries of it: effect: [{table: …}, {http: …}]", "one entry has a table and http")
-		case i < tables:
+		case i < c.lastTable():
 			c.problem(at, "write the tables first: requests are made for messages that took effect there", "http stands before a table")
 		case names[h.Name]:
 			c.problem(at, "give each a name: http: {name: bank, …}", "two http effects have the name %q", h.Name)

@@ -22,5 +22,8 @@ func (f *File) Setup() guarantee.Setup {
 	for _, h := range f.receivers() {
 		s.HTTP = append(s.HTTP, guarantee.HTTP{Name: h.Name, Honours: h.Honours})
 	}
+	for _, r := range f.RedisServers() {
+		s.Redis = append(s.Redis, r.Name)
+	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,8 @@ type requestObject struct {
 	State          string `json:"state"`
 	Destination    string `json:"destination"`
 	MessageID      string `json:"message_id"`
-	IdempotencyKey string `json:"idempotency_key"`
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	Key            string `json:"key,omitempty"` // that was to be set
 	Cause          string `json:"cause"`
 }
 
@@ -105,15 +107,19 @@ func (sum *outboxSummary) decide(ctx context.Context, s store, redrive, discard 
 }
 
 func printRequest(a *app, row *rollcall.OutboxRow) error {
-	r := requestObject{"request", row.ID, "parked", row.Message.Destination, string(row.Message.ID),
-		httpsend.Key(row.Message.Destination, row.Message.ID), row.Doubt}
+	r := requestObject{Type: "request", ID: row.ID, State: "parked", Destination: row.Message.Destination, MessageID: string(row.Message.ID), Cause: row.Doubt}
+	if strings.HasPrefix(r.Destination, httpsend.Prefix) {
+		r.IdempotencyKey = httpsend.Key(r.Destination, row.Message.ID)
+	} else {
+		r.Key = row.Message.Key
+	}
 	if row.Refusal != "" {
 		r.State, r.Cause = "refused", row.Refusal
 	}
 	if a.json {
 		return a.object(r)
 	}
-	a.say("%d  %s  %s, message %s, key %s: %s", r.ID, r.State, oneLine(r.Destination), oneLine(r.MessageID), r.IdempotencyKey, oneLine(r.Cause))
+	a.say("%d  %s  %s, message %s, key %s: %s", r.ID, r.State, oneLine(r.Destination), oneLine(r.MessageID), oneLine(r.IdempotencyKey+r.Key), oneLine(r.Cause))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
+	"github.com/rollcall-mq/rollcall/effect/redisset"
 	"github.com/rollcall-mq/rollcall/embedded"
 	"github.com/rollcall-mq/rollcall/id"
 	"github.com/rollcall-mq/rollcall/pipeline"
@@ -39,6 +41,7 @@ var drivers = []struct{ Kind, Name, Client string }{
 	{"store", "sqlite", "modernc.org/sqlite"},
 	{"store", "postgres", "github.com/jackc/pgx/v5"},
 	{"store", "mysql", "github.com/go-sql-driver/mysql"},
+	{"effect", "redis", "github.com/redis/go-redis/v9"},
 }
 
 // broker is the source of a pipeline, open for sending and receiving.
@@ -109,6 +112,34 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 		return nil, unfit(f, "store.sqlite.path", err)
 	}
 	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+}
+
+// redisRow makes the outbox row of a Redis effect.
+var redisRow pipeline.RedisRow = redisset.Message
+
+// openSender is the sender of what a pipeline writes into its outbox; nil when
+// that is nothing. Nothing is connected yet.
+func openSender(f *pipeline.File) (rollcall.Sender, error) {
+	var sender rollcall.Sender
+	requests, err := f.Sender()
+	if err != nil {
+		return nil, err
+	}
+	if requests != nil {
+		sender = requests
+	}
+	servers := make(map[string]redisset.Target)
+	for _, r := range f.RedisServers() {
+		t := redisset.Target{Addr: r.Addr, Database: r.Database, Keys: r.Prefix, User: r.User, Password: r.Password, TTL: r.TTL, Remember: r.Remember, Timeout: r.Timeout}
+		if r.TLS {
+			t.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		servers[r.Name] = t
+	}
+	if len(servers) == 0 {
+		return sender, nil
+	}
+	return redisset.New(servers, redisset.Config{Else: sender})
 }
 
 // dialPatience is how long a server may take to accept a connection: an address

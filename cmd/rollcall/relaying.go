@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/effect/httpsend"
 )
 
-// relaying sends the requests of a pipeline beside its consumer. All of its
-// methods do nothing for a pipeline without HTTP effects.
+// relaying sends what a pipeline writes into its outbox, beside its consumer. All
+// of its methods do nothing for a pipeline that writes nothing there.
 type relaying struct {
 	pipe   *pipe
-	sender *httpsend.Sender
+	sender rollcall.Sender
 	relay  relay
 	stop   context.CancelFunc
 	ended  chan error
@@ -29,7 +28,7 @@ const standby = 30 * time.Second
 const requestBatch = 20
 
 func newRelaying(p *pipe, observer rollcall.Observer) (*relaying, error) {
-	sender, err := p.file.Sender()
+	sender, err := openSender(p.file)
 	if err != nil || sender == nil {
 		return &relaying{}, err
 	}
@@ -97,11 +96,14 @@ func (r *relaying) account(ctx context.Context, a *app, group string) (keptReque
 	if err != nil || a.json {
 		return k, errors.Join(err, a.objectIf(err == nil, k))
 	}
-	wait := "all requests are sent"
-	if !k.Drained {
-		wait = "some requests wait to be sent"
+	what, all, some := "http", "all requests are sent", "some requests wait to be sent"
+	if len(r.pipe.file.RedisServers()) > 0 {
+		what, all, some = "outbox", "all is sent", "some waits to be sent"
 	}
-	a.say("http: %s; refused %d, parked %d", wait, k.Refused, k.Parked)
+	if !k.Drained {
+		all = some
+	}
+	a.say("%s: %s; refused %d, parked %d", what, all, k.Refused, k.Parked)
 	if k.Refused+k.Parked > 0 {
 		a.note("next: rollcall dead outbox")
 	}

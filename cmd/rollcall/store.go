@@ -86,7 +86,7 @@ func (s *typed[X]) Effects(ctx context.Context, f *pipeline.File) (newConsumer, 
 	if tables != nil {
 		handler = effect.BatchHandler(tables, s.in)
 	}
-	handler = pipeline.WithHTTP(f, s.Outbox(), handler)
+	handler = pipeline.WithOutbox(f, s.Outbox(), handler, redisRow)
 	return func(source rollcall.Source, config rollcall.ConsumerConfig) consumer {
 		return rollcall.NewBatchConsumer(f.Name, source, s.Store, handler, config)
 	}, nil

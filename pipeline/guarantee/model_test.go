@@ -96,7 +96,7 @@ func TestShown(t *testing.T) {
 		}
 	}
 	for name, by := range serverShown {
-		known := slices.ContainsFunc(slices.Concat(faults, httpFaults), func(f fault) bool {
+		known := slices.ContainsFunc(slices.Concat(faults, httpFaults, redisFaults), func(f fault) bool {
 			return f.name == name && f.shownWith(Postgres) == by && f.shownWith(SQLite) == f.shown
 		})
 		if !known || !tests[by] {

@@ -65,9 +65,12 @@ func (s Setup) Later() bool { return !s.Broker.Now || !s.Store.Now }
 func (s Setup) Report() Report {
 	s = s.withDefaults()
 	r := Report{Records: s.records().names(s), Window: Span(s.Window)}
-	all := faults
+	all := slices.Clone(faults)
 	if len(s.HTTP) > 0 {
-		all = slices.Concat(faults, httpFaults)
+		all = append(all, httpFaults...)
+	}
+	if len(s.Redis) > 0 {
+		all = append(all, redisFaults...)
 	}
 	for i := range all {
 		f := &all[i]
@@ -131,7 +134,7 @@ func (s Setup) conditions() []string {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
 	out = append(out, s.Store.Conditions...)
-	return append(out, s.httpConditions()...)
+	return append(append(out, s.httpConditions()...), s.redisConditions()...)
 }
 
 func (s Setup) windowCondition() string {

@@ -36,6 +36,8 @@ type Setup struct {
 	Tables []effect.Table
 	// HTTP are the receivers of requests.
 	HTTP []HTTP
+	// Redis are the servers of which keys are set.
+	Redis []string
 }
 
 // HTTP is a receiver of requests.
