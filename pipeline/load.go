@@ -56,6 +56,9 @@ func (f *File) hide() {
 	if m := f.Store.MySQL; m != nil {
 		f.redactor.hide(m.DSN)
 	}
+	for _, r := range f.RedisServers() {
+		f.redactor.hideWord(r.Password)
+	}
 }
 
 func (f *File) defaults() {

@@ -21,9 +21,13 @@ var ownWords = []string{"postgres", "postgresql", "mysql", "mariadb", "rollcall"
 // came from.
 func (r *Redactor) hide(dsn string) {
 	for _, secret := range passwords(dsn) {
-		if _, known := r.values[secret]; !known && len(secret) >= shortest && !slices.Contains(ownWords, secret) {
-			r.values[secret] = masked
-		}
+		r.hideWord(secret)
+	}
+}
+
+func (r *Redactor) hideWord(secret string) {
+	if _, known := r.values[secret]; !known && len(secret) >= shortest && !slices.Contains(ownWords, secret) {
+		r.values[secret] = masked
 	}
 }
 
@@ -66,11 +70,11 @@ func passwords(dsn string) (out []string) {
 	return out
 }
 
-// What of a line of a pipeline file may hold a password: the values of dsn, secret
-// and Authorization, and what looks like a DSN anywhere. Rather too much is masked
+// What of a line of a pipeline file may hold a password: the values of dsn, secret,
+// password and Authorization, and what looks like a DSN anywhere. Rather too much is masked
 // than too little.
 var (
-	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization)["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
+	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization|password)["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
 	refers   = regexp.MustCompile(`^["']?(?:Bearer |Basic )?\$\{[^}:]*(?:file:[^}]*)?\}["']?$`)
 	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
 	userinfo = regexp.MustCompile(`://([^\s"'/]*:[^\s"']*)@`)

@@ -51,6 +51,26 @@ func TestPasswordsAreHidden(t *testing.T) {
 	}
 }
 
+// TestRedisPasswordIsHidden: as that of a store.
+func TestRedisPasswordIsHidden(t *testing.T) {
+	const text = `
+name: shop
+source: {embedded: {destination: orders}}
+store: {sqlite: {}}
+effect: {redis: {addr: "r:6379", password: "s3cr3t word", set: {key: id, value: payload.x, number: payload.n}}}
+`
+	f, err := Parse("rollcall.yaml", []byte(text), testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Redactor().Text("AUTH s3cr3t word"); got != "AUTH ***" {
+		t.Error(got)
+	}
+	if got := f.Problem("effect[0].redis.addr", "", "x").Error(); strings.Contains(got, "s3cr3t") {
+		t.Error(got)
+	}
+}
+
 // TestMaskedColumn: the caret stands below what it stood below.
 func TestMaskedColumn(t *testing.T) {
 	for _, c := range []struct{ line, at, want string }{
