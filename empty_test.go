@@ -1,9 +1,11 @@
 package rollcall
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/rollcall-mq/rollcall/internal/interval"
 	"github.com/rollcall-mq/rollcall/internal/protocol"
 )
 
@@ -50,4 +52,36 @@ func attemptOf(t *testing.T, w protocol.Work) protocol.Change {
 	}
 	t.Fatal("no attempt is written")
 	return protocol.Change{}
+}
+
+// rollStore has one roll and no rows aside.
+type rollStore struct {
+	Store[any]
+	done interval.Range
+}
+
+func (s rollStore) Rolls(_ context.Context, _ string, scopes []Scope) ([]RollRow, error) {
+	r := Roll{Scope: scopes[0]}
+	r.set.AddRange(s.done.First, s.done.Last)
+	row, err := r.Row()
+	return []RollRow{row}, err
+}
+
+func (s rollStore) Asides() Asides { return s }
+
+func (rollStore) Due(context.Context, string, time.Time, int) ([]Aside, error) { return nil, nil }
+
+func (rollStore) List(context.Context, string, AsideFilter) ([]Aside, error) { return nil, nil }
+
+// TestFinished: every position of what was measured is in the roll, the first and
+// the last as well.
+func TestFinished(t *testing.T) {
+	extents := []Extent{{Partition: Partition{"d", 0}, Incarnation: Incarnation{1}, First: 2, End: 6}} // numbers 3 to 6
+	for done, want := range map[interval.Range]bool{{First: 3, Last: 6}: true, {First: 1, Last: 9}: true, {First: 4, Last: 6}: false,
+		{First: 3, Last: 5}: false, {First: 6, Last: 6}: false} {
+		e := &engine[any]{Consumer: NewConsumer[any]("g", nil, rollStore{done: done}, nil, ConsumerConfig{})}
+		if got, err := e.finished(t.Context(), extents); got != want || err != nil {
+			t.Errorf("%v done: finished %v %v, want %v", done, got, err, want)
+		}
+	}
 }
