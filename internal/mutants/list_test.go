@@ -29,6 +29,8 @@ var mutants = []mutant{
 		"k.at.Before(old) && !keys[r]", "k.at.Before(old) && (true || keys[r])", onStore, "sweep-dead"},
 	{"sweep raises no tokens", "store/memory/upkeep.go",
 		"if last.Before(since) && !v.(token).released {", "if false && last.Before(since) {", onStore, "sleeper"},
+	{"what was wrong is believed again", "perform.go",
+		"return can && !t.wrong &&", "return can &&", onStore, "changed-underneath"},
 	{"fenced owner gives up", "runner.go",
 		"err = e.regain(ctx, r, b.Token, &cache, &suspects)", "err = nil", onStore, "late-acquire"},
 	{"claim accepts dead rows", "asiderows.go",

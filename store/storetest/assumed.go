@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/memory"
+	"github.com/rollcall-mq/rollcall/internal/interval"
 )
 
 // assumed: what the engine takes for granted is found out before COMMIT, by the
@@ -127,4 +128,44 @@ func (w *world[X]) assumedLocks(s rollcall.Store[X], hold rollcall.Hold, rolls [
 	if _, err := other.Records().Lock(short, group, []rollcall.Scope{rolls[0].Scope}); err == nil {
 		w.t.Fatal("a roll that is assumed in an open transaction was locked by another")
 	}
+}
+
+// changedUnderneath: what an owner believes of its rolls and of who waits changes
+// while it works: the sweeper removes a roll, another brings the sender's numbers,
+// a row comes to wait. Each message takes effect once all the same.
+func changedUnderneath[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	w.start(options[X]{config: rollcall.ConsumerConfig{Batch: 4}})
+	first, sender := w.stamped(1, "a"), rollcall.SenderScope(w.stamped(1, "a").Stamp)
+	w.send(first, w.stamped(2, "b"))
+	w.waitIdle()
+	w.expect(line(first), line(w.stamped(2, "b")))
+
+	// Another brings message 3: its number is in the roll.
+	s := w.reader()
+	inTx(w, s, func(tx rollcall.Tx[X]) {
+		rows, err := tx.Records().Lock(ctxb, group, []rollcall.Scope{sender})
+		w.must(err)
+		var numbers interval.Set
+		w.must(numbers.UnmarshalBinary(rows[0].Data))
+		numbers.Add(3)
+		rows[0].Data, err = numbers.AppendBinary(nil)
+		w.must(err)
+		w.must(tx.Records().Write(ctxb, group, rows))
+		w.must(w.storage.Record(ctxb, tx.User(), line(w.stamped(3, "a"))))
+	})
+	w.send(w.stamped(3, "a"), w.stamped(4, "a"))
+	w.waitIdle()
+	w.expect(line(first), line(w.stamped(2, "b")), line(w.stamped(3, "a")), line(w.stamped(4, "a")))
+
+	// A row waits for its key: what comes later goes behind it, and follows it.
+	waits := waiting(9, "b", time.Now().Add(300*time.Millisecond))
+	waits.Message = w.stamped(5, "b")
+	inTx(w, s, func(tx rollcall.Tx[X]) {
+		_, err := tx.Asides().Put(ctxb, group, []rollcall.Aside{waits})
+		w.must(err)
+	})
+	w.send(w.stamped(6, "b"))
+	w.waitIdle()
+	w.expect(line(first), line(w.stamped(2, "b")), line(w.stamped(3, "a")), line(w.stamped(4, "a")), line(w.stamped(5, "b")), line(w.stamped(6, "b")))
 }

@@ -18,6 +18,7 @@ func contractCases[X any]() []Case[X] {
 		{"key", keyRecords[X]},
 		{"roll", rollRecords[X]},
 		{"assumed", assumed[X]},
+		{"changed-underneath", changedUnderneath[X]},
 		{"aside-put", asidePut[X]},
 		{"aside-turn", asideTurn[X]},
 		{"aside-due", asideDue[X]},

@@ -136,16 +136,33 @@ func (s *faultyStore[X]) Begin(ctx context.Context) (rollcall.Tx[X], error) {
 		return nil, errCut
 	}
 	s.open[f] = true
-	if g, ok := tx.(rollcall.Gatherer[X]); ok {
-		return gatheringTx[X]{f, g}, nil
-	}
-	return f, nil
+	return f.powerful(), nil
 }
 
-// gatheringTx has the power of the transaction that it stands for.
-type gatheringTx[X any] struct {
-	*faultyTx[X]
-	rollcall.Gatherer[X]
+// powerful is the transaction with the powers of the one that it stands for, and
+// no others: the engine takes other ways with them.
+func (t *faultyTx[X]) powerful() rollcall.Tx[X] {
+	g, gathers := t.Tx.(rollcall.Gatherer[X])
+	a, assumes := t.Tx.(rollcall.Assumer)
+	switch {
+	case gathers && assumes:
+		return struct {
+			*faultyTx[X]
+			rollcall.Gatherer[X]
+			rollcall.Assumer
+		}{t, g, a}
+	case gathers:
+		return struct {
+			*faultyTx[X]
+			rollcall.Gatherer[X]
+		}{t, g}
+	case assumes:
+		return struct {
+			*faultyTx[X]
+			rollcall.Assumer
+		}{t, a}
+	}
+	return t
 }
 
 // faultyTx is a transaction on that connection.
