@@ -93,6 +93,9 @@ func (t *transaction[X]) ask(ctx context.Context, w *protocol.Work, a protocol.A
 			event.Queues, err = t.queues(ctx, a.Keys)
 		}
 	case protocol.Effects:
+		if err := t.confirm(ctx); err != nil {
+			return event, err
+		}
 		return t.effects(ctx, w, a)
 	case protocol.Rolls:
 		event.Sets, err = t.lockRolls(ctx, w, a.Rolls)
@@ -183,6 +186,15 @@ func (t *transaction[X]) assume(ctx context.Context, scopes []Scope) error {
 	}
 	t.locked = rolls
 	return t.tx.(Assumer).Assume(ctx, t.group, t.assumed, rows)
+}
+
+// confirm keeps a handler's statements apart from what the batch began with, once
+// they failed together: whose fault it was is seen then.
+func (t *transaction[X]) confirm(ctx context.Context) error {
+	if a, can := t.tx.(Assumer); can && t.wrong {
+		return a.Confirm(ctx)
+	}
+	return nil
 }
 
 // writeRolls writes those of the locked rolls that changed, each below its

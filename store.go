@@ -118,6 +118,9 @@ type Assumer interface {
 	// user's included, fails with ErrOutdated, and the transaction is not Usable.
 	// COMMIT is never sent before that is known.
 	Assume(ctx context.Context, group string, keys []string, rolls []RollRow) error
+	// Confirm finds out now what was assumed, and whose the token is, so that no
+	// statement of a handler travels with it.
+	Confirm(ctx context.Context) error
 }
 
 // Gatherer is a Tx that lets the statements of several handlers travel together:

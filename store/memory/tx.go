@@ -70,6 +70,9 @@ func (t *transaction) Assume(ctx context.Context, group string, keys []string, r
 	})
 }
 
+// Confirm implements rollcall.Assumer: everything was asked.
+func (t *transaction) Confirm(context.Context) error { return nil }
+
 // statement runs one statement of the transaction.
 func (t *Tx) statement(f func() error) error {
 	t.session.db.mu.Lock()

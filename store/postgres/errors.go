@@ -38,7 +38,7 @@ func codeOf(err error) string {
 }
 
 // Classify says whose fault an error is. Data (the message's): wrong values and
-// broken constraints (22, 23), what a function raised, the handler's own errors
+// broken constraints (22, 23), limits (54), what a function raised, the handler's own errors
 // and deadline, a statement that took longer than Config.Statement. Conflict:
 // deadlocks and serialization failures (40). Environment: connections, disk,
 // memory, a standby, missing rights, and a table, column or unique index that is
@@ -60,6 +60,8 @@ func (s *Store) Classify(err error) rollcall.Class {
 		}
 		return rollcall.ClassData
 	case errors.Is(err, errAborted):
+		return rollcall.ClassData
+	case limit(err) && !own:
 		return rollcall.ClassData
 	case code != "":
 		return classOf(code)
@@ -103,6 +105,17 @@ func explained(err error) error {
 func foreignSession(err error) bool {
 	var answer *pgconn.PgError
 	return errors.As(err, &answer) && (answer.Code == "26000" || answer.Code == "42P05") && strings.Contains(answer.Message, "stmtcache_")
+}
+
+// limits of one statement are its message's, but for 54000 of a server that has no
+// numbers of transactions left. XX000 is what a value too large for memory brings;
+// a server that is damaged says XX001 or XX002.
+func limit(err error) bool {
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) || strings.HasPrefix(answer.Routine, "GetNew") {
+		return false
+	}
+	return strings.HasPrefix(answer.Code, "54") || answer.Code == "XX000"
 }
 
 func classOf(code string) rollcall.Class {

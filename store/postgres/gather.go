@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	rollcall "github.com/rollcall-mq/rollcall"
 )
 
 // errUngathered: a method of pgx.Tx that cannot travel with others.
@@ -118,9 +120,14 @@ func (g *gathering) send(calls []*call) {
 		err = errors.Join(err, results.Close())
 		g.t.note(err)
 	}
+	travelled := fmt.Errorf("a statement that travelled together with this one failed: %w", err)
+	if err != nil && g.t.usable() != nil && errors.Is(g.t.usable(), errAborted) && g.t.s.Classify(err) == rollcall.ClassEnvironment {
+		// Whose it was may know better: only then it is everybody's.
+		travelled = fmt.Errorf("a statement that travelled together with this one failed: %v", err)
+	}
 	for _, c := range calls {
 		if missing := len(c.statements) - len(c.results); missing > 0 {
-			c.results = append(c.results, failed(missing, fmt.Errorf("a statement that travelled together with this one failed: %w", err))...)
+			c.results = append(c.results, failed(missing, travelled)...)
 		}
 		close(c.done)
 	}

@@ -88,11 +88,12 @@ func (t *Tx) Later(_ context.Context, query string, args ...any) error {
 }
 
 // Expect implements sqlstore.Expecter.
-func (t *Tx) Expect(_ context.Context, query string, args []any, each func(sqlstore.Row) error, verdict func() error) error {
+func (t *Tx) Expect(_ context.Context, query string, args []any, begin sqlstore.Answer) error {
 	if err := t.Usable(); err != nil {
 		return err
 	}
 	t.queue = append(t.queue, statement{t.s.D.SQL(query), args, func(r pgx.BatchResults) error {
+		each, verdict := begin()
 		rows, err := r.Query()
 		if err := scan(rows, err, each); err != nil {
 			return err
@@ -108,6 +109,11 @@ func (t *Tx) Expect(_ context.Context, query string, args []any, each func(sqlst
 // Assume implements rollcall.Assumer.
 func (t *Tx) Assume(ctx context.Context, group string, keys []string, rolls []rollcall.RollRow) error {
 	return sqlstore.TxAsides{Records: sqlstore.Records{Core: t.s.Core, Q: t}}.Assume(ctx, group, keys, rolls)
+}
+
+// Confirm implements rollcall.Assumer.
+func (t *Tx) Confirm(ctx context.Context) error {
+	return t.s.Database.Wrap("begin with what the batch needs", t.flush(ctx))
 }
 
 // Exec implements sqlstore.Querier.
@@ -141,26 +147,47 @@ func (t *Tx) send(ctx context.Context, last *statement, read func(pgx.BatchResul
 	if err := t.Usable(); err != nil {
 		return err
 	}
+	begun := t.begun
 	var b pgx.Batch
 	queued := t.unload(&b)
 	if last != nil {
 		b.Queue(last.text, last.args...)
 	}
 	results := t.conn.SendBatch(ctx, &b)
-	err := func() error {
-		if err := hear(results, queued); err != nil {
-			return err
-		}
-		if read != nil {
-			return read(results)
-		}
-		return nil
-	}()
+	unheard := hear(results, queued)
+	err := unheard
+	if err == nil && read != nil {
+		err = read(results)
+	}
 	if closing := results.Close(); err == nil {
 		err = closing
 	}
+	if unheard != nil {
+		t.notBegun(unheard, begun, queued)
+	}
 	t.note(err)
 	return err
+}
+
+// notBegun follows a failure before all of what waited was heard. Nobody may go on
+// as if it had been: it waits again, if nothing was sent, or it is over.
+func (t *Tx) notBegun(err error, begun bool, queued []statement) {
+	switch needed := slices.ContainsFunc(queued, func(q statement) bool { return q.hear != nil }); {
+	case !t.conn.Conn().IsClosed() && pgconn.SafeToRetry(err):
+		t.queue, t.begun = queued, begun
+	case t.lost != nil: // fenced or outdated
+	case needed:
+		// Not the handler's fault, whose deadline bounded it and who only hears of it.
+		t.lost = fmt.Errorf("%w: %w", rollcall.ErrOutdated, t.s.Database.Wrap("begin with what the batch needs", err))
+	case !begun && t.idle():
+		t.lost = t.s.Database.Wrap("begin", err) // it could not be prepared: BEGIN was not run
+	}
+}
+
+// idle reports whether the connection lives and is in no transaction.
+func (t *Tx) idle() bool {
+	conn := t.conn.Conn()
+	return !conn.IsClosed() && conn.PgConn().TxStatus() == 'I'
 }
 
 // unload puts what waits into a batch.
@@ -214,21 +241,32 @@ func (t *Tx) along(ctx context.Context, b *pgx.Batch) (results pgx.BatchResults,
 		return results, nil
 	}
 	_ = results.Close()
-	if conn := t.conn.Conn(); t.lost == nil && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
-		// A statement of the batch could not be prepared: nothing was run, BEGIN
-		// neither. What waits goes first, and the batch finds its error.
-		t.queue, t.begun = queued, false
-		if err := t.flush(ctx); err != nil {
+	if t.lost != nil || t.answered(err) || pgconn.SafeToRetry(err) {
+		t.notBegun(err, false, queued)
+		t.note(err)
+		return nil, err
+	}
+	// A statement of the batch could not be prepared, or a value not be sent. What
+	// waits goes first, and the batch finds its error.
+	if !t.idle() {
+		if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
+			t.notBegun(err, false, queued)
+			t.note(err)
 			return nil, err
 		}
-		return t.conn.SendBatch(ctx, b), nil
 	}
-	t.note(err)
-	if !errors.Is(err, rollcall.ErrFenced) && !errors.Is(err, rollcall.ErrOutdated) {
-		// Not the handler's fault, whose deadline bounded it and who only hears of it.
-		t.lost = fmt.Errorf("%w: postgres store %s: what the batch began with has failed: %w", rollcall.ErrOutdated, t.s.name, err)
+	t.queue, t.begun = queued, false
+	if err := t.flush(ctx); err != nil {
+		return nil, err
 	}
-	return nil, err
+	return t.conn.SendBatch(ctx, b), nil
+}
+
+// answered reports whether an error is the server's word on something that was
+// run, or the end of the connection.
+func (t *Tx) answered(err error) bool {
+	var answer *pgconn.PgError
+	return t.conn.Conn().IsClosed() || errors.As(err, &answer) && !t.idle()
 }
 
 // note keeps what an error says of the connection.

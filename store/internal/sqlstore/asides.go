@@ -117,12 +117,13 @@ func (t TxAsides) Queues(ctx context.Context, group string, keys []string) (map[
 // Assume locks rolls that are believed to be as given, where nobody is believed
 // to wait for the keys, and finds out with the next statement.
 func (t TxAsides) Assume(ctx context.Context, group string, keys []string, rolls []rollcall.RollRow) error {
-	waits := 0
 	err := chunks(t.D, orderKeys(keys), func(part [][]byte) error {
 		which, list := in(t.D, "order_key", part)
 		return expect(ctx, t.Q, "SELECT 1 FROM rollcall.asides WHERE grp = ? AND state = 'waiting' AND "+which+" LIMIT 1", append(args(group), list...),
-			func(Row) error { waits++; return nil },
-			func() error { return outdated(waits > 0, "a row waits for one of the keys") })
+			func() (func(Row) error, func() error) {
+				waits := 0
+				return func(Row) error { waits++; return nil }, func() error { return outdated(waits > 0, "a row waits for one of the keys") }
+			})
 	})
 	if err != nil {
 		return err

@@ -211,16 +211,18 @@ func (r Records) assumeRolls(ctx context.Context, group string, rolls []rollcall
 	}
 	return chunks(r.D, raw, func(part [][]byte) error {
 		which, list := in(r.D, "scope", part)
-		same := 0
 		return expect(ctx, r.Q, "SELECT scope, data FROM rollcall.rolls WHERE grp = ? AND "+which+locking, append(args(group), list...),
-			func(row Row) error {
-				var scope, data []byte
-				err := row.Scan(&scope, &data)
-				if bytes.Equal(data, believed[string(scope)]) {
-					same++
-				}
-				return err
-			}, func() error { return outdated(same < len(part), "a roll has changed") })
+			func() (func(Row) error, func() error) {
+				same := 0
+				return func(row Row) error {
+					var scope, data []byte
+					err := row.Scan(&scope, &data)
+					if bytes.Equal(data, believed[string(scope)]) {
+						same++
+					}
+					return err
+				}, func() error { return outdated(same < len(part), "a roll has changed") }
+			})
 	})
 }
 

@@ -33,16 +33,22 @@ type Querier interface {
 // Expecter is a Querier that can run a query later, too.
 type Expecter interface {
 	// Expect runs a query at the latest with the next statement, and never after
-	// COMMIT was sent. verdict says what its rows mean: an error of it is that
-	// statement's, and nothing of the transaction can be committed any more.
-	Expect(ctx context.Context, query string, args []any, each func(Row) error, verdict func() error) error
+	// COMMIT was sent. What begin returns says what its rows mean: an error of
+	// verdict is that statement's, and nothing of the transaction can be committed
+	// any more. begin is called again when the query runs again.
+	Expect(ctx context.Context, query string, args []any, begin Answer) error
 }
 
+// Answer begins to hear an answer: each is called for every row, verdict at the
+// end.
+type Answer func() (each func(Row) error, verdict func() error)
+
 // expect runs a query, later where that is possible.
-func expect(ctx context.Context, q Querier, query string, args []any, each func(Row) error, verdict func() error) error {
+func expect(ctx context.Context, q Querier, query string, args []any, begin Answer) error {
 	if c, can := q.(Expecter); can {
-		return c.Expect(ctx, query, args, each, verdict)
+		return c.Expect(ctx, query, args, begin)
 	}
+	each, verdict := begin()
 	if err := q.Query(ctx, query, args, each); err != nil {
 		return err
 	}

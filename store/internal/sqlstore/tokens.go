@@ -93,9 +93,9 @@ func (c *Core) Release(ctx context.Context, holds []rollcall.Hold) error {
 
 // Fence share-locks the token's row to the end of the transaction and compares.
 func Fence(ctx context.Context, q Querier, hold rollcall.Hold) error {
-	current, found := int64(0), false
-	return expect(ctx, q, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", rows.HolderArgs(hold.Group, hold.Holder), func(r Row) error {
-		found = true
-		return r.Scan(&current)
-	}, func() error { return rows.Fence(hold, current, found) })
+	return expect(ctx, q, "SELECT token FROM rollcall.tokens"+whereHolder+" {share}", rows.HolderArgs(hold.Group, hold.Holder),
+		func() (func(Row) error, func() error) {
+			current, found := int64(0), false
+			return func(r Row) error { found = true; return r.Scan(&current) }, func() error { return rows.Fence(hold, current, found) }
+		})
 }
