@@ -84,13 +84,13 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	}
 	defer h.close()
 	p.Date, p.Go, p.CPUs = time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU()
-	p.Postgres, p.Redis = h.version, h.redisVersion
+	h.describe(p)
 	rates := make(map[string]float64)
-	for _, w := range ways(c) {
+	for _, w := range h.ways() {
 		if !strings.Contains(w.name, c.Only) {
 			continue
 		}
-		f, err := h.measure(ctx, w)
+		f, err := measure(ctx, h, c, w)
 		if err != nil {
 			return fmt.Errorf("%s, %d workers: %w", w.name, w.workers, err)
 		}
@@ -102,24 +102,26 @@ func Run(ctx context.Context, c Config, p *Page) error {
 		p.Figures = append(p.Figures, f)
 		c.Log(fmt.Sprintf("%-34s %2d workers %9.0f/s  %.3g of %s", f.Name, f.Workers, f.Rate, f.Share, f.Of))
 	}
-	return nil
+	return h.more(ctx, p)
 }
 
+func open(ctx context.Context, c Config) (hall, error) { return openPostgres(ctx, c) }
+
 // measure takes the medians of a way. F is that before and that after, averaged.
-func (h *hall) measure(ctx context.Context, w way) (Figure, error) {
+func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 	var rates, shares []float64
-	n := max(w.least, h.c.Deliveries/max(1, w.slower))
+	n := max(w.least, c.Deliveries/max(1, w.slower))
 	ceiling := func() (float64, error) {
-		d, err := h.ceiling(ctx, newLoad(h.c.Deliveries, w.workers, w.distinct))
-		return float64(h.c.Deliveries) / d.Seconds(), err
+		d, err := h.ceiling(ctx, newLoad(c.Deliveries, w.workers, w.distinct))
+		return float64(c.Deliveries) / d.Seconds(), err
 	}
-	for range h.c.Repetitions {
+	for range c.Repetitions {
 		runtime.GC()
 		before, err := ceiling()
 		if err != nil {
 			return Figure{}, err
 		}
-		d, err := w.run(ctx, h, newLoad(n, w.workers, w.distinct))
+		d, err := w.run(ctx, newLoad(n, w.workers, w.distinct))
 		if err != nil {
 			return Figure{}, err
 		}

@@ -27,8 +27,8 @@ func TestRun(t *testing.T) {
 		if err := Run(context.Background(), c, &p); err != nil {
 			t.Fatal(err)
 		}
-		if only == "" && len(p.Figures) != len(ways(c)) || p.Postgres == "" || p.Redis == "" {
-			t.Fatalf("%d figures of %d, servers %q and %q", len(p.Figures), len(ways(c)), p.Postgres, p.Redis)
+		if only == "" && len(p.Figures) != len((&postgresHall{c: c}).ways()) || p.Postgres == "" || p.Redis == "" {
+			t.Fatalf("%d figures of %d, servers %q and %q", len(p.Figures), len((&postgresHall{c: c}).ways()), p.Postgres, p.Redis)
 		}
 	}
 }
