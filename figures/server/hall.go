@@ -12,6 +12,7 @@ import (
 
 // hall is the servers of a run, through the network's delay or not.
 type hall interface {
+	name() string // of the server, where a page has several
 	ways() []way
 	// ceiling is F: how long distinct orders take, with as many connections as the
 	// load has parts.

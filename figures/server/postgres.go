@@ -156,3 +156,6 @@ func (h *postgresHall) connect(ctx context.Context, n int) (conns []*pgx.Conn, d
 }
 
 func (h *postgresHall) more(context.Context, *Page) error { return nil }
+
+// name is empty: a page has one such server.
+func (h *postgresHall) name() string { return "" }

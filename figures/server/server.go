@@ -21,16 +21,19 @@ import (
 // Config is the settings of a Run.
 type Config struct {
 	// Postgres is the server's URL. A schema of its own is made and dropped.
-	// Required.
+	// Default: none, then MySQL is required.
 	Postgres string
+	// MySQL is the DSN of a MySQL or MariaDB server to measure instead. A database
+	// of its own is made and dropped. Default: none.
+	MySQL string
 	// Redis is the address of a server for the textbook's lock. Default: none,
 	// the textbook is left out.
 	Redis string
 	// Deliveries of each set-based figure; handlers and the textbook, which are
 	// slower, get fewer. Default: 100,000.
 	Deliveries int
-	// Network adds 0.5 ms to each turn and 1 ms to each commit, as an ordinary
-	// cloud database has. Default: false.
+	// Network adds 0.5 ms to each turn and, on PostgreSQL, 1 ms to each commit, as
+	// an ordinary cloud database has. Default: false.
 	Network bool
 	// Repetitions of each figure, of which the median counts. Default: 3.
 	Repetitions int
@@ -42,6 +45,7 @@ type Config struct {
 
 // Figure is one line.
 type Figure struct {
+	Server  string  `json:"server,omitempty"` // where a page has several
 	Name    string  `json:"name"`
 	Workers int     `json:"workers"`
 	Network bool    `json:"network"`
@@ -58,7 +62,8 @@ func (f Figure) Reached() bool { return f.Share >= f.Target }
 type Page struct {
 	Date     string   `json:"date"`
 	Go       string   `json:"go"`
-	Postgres string   `json:"postgres"` // as asked from it
+	Postgres string   `json:"postgres,omitempty"` // as asked from it
+	MySQL    []string `json:"mysql,omitempty"`    // as asked from each
 	Redis    string   `json:"redis,omitempty"`
 	CPUs     int      `json:"cpus"`
 	Figures  []Figure `json:"figures"`
@@ -98,14 +103,22 @@ func Run(ctx context.Context, c Config, p *Page) error {
 		if w.of != "" {
 			f.Of, f.Share = w.of, f.Rate/rates[fmt.Sprint(w.of, w.ofWorkers)]
 		}
-		f.Target, f.Network = w.target, c.Network
+		f.Target, f.Network, f.Server = w.target, c.Network, h.name()
 		p.Figures = append(p.Figures, f)
 		c.Log(fmt.Sprintf("%-34s %2d workers %9.0f/s  %.3g of %s", f.Name, f.Workers, f.Rate, f.Share, f.Of))
 	}
 	return h.more(ctx, p)
 }
 
-func open(ctx context.Context, c Config) (hall, error) { return openPostgres(ctx, c) }
+func open(ctx context.Context, c Config) (hall, error) {
+	switch {
+	case c.Postgres != "" && c.MySQL != "":
+		return nil, fmt.Errorf("Config.Postgres and Config.MySQL are both set: measure one after the other; nothing was done")
+	case c.MySQL != "":
+		return openMySQL(ctx, c)
+	}
+	return openPostgres(ctx, c)
+}
 
 // measure takes the medians of a way. F is that before and that after, averaged.
 func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {

@@ -110,12 +110,8 @@ func (h *postgresHall) queue(b *pgx.Batch, orders []order, tail string) {
 // batch is the handler of set-based effects.
 func (h *postgresHall) batch(tail string) rollcall.BatchHandler[pgx.Tx] {
 	return func(ctx context.Context, tx pgx.Tx, messages []rollcall.Message) ([]error, error) {
-		orders := make([]order, len(messages))
-		for i, m := range messages {
-			orders[i] = parse(m.Body)
-		}
 		var b pgx.Batch
-		h.queue(&b, orders, tail)
+		h.queue(&b, parseAll(messages), tail)
 		return nil, tx.SendBatch(ctx, &b).Close()
 	}
 }
