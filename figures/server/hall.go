@@ -19,6 +19,8 @@ type hall interface {
 	ceiling(ctx context.Context, l *load) (time.Duration, error)
 	// describe says what the servers are.
 	describe(p *Page)
+	// grow measures Page.Growth.
+	grow(ctx context.Context, p *Page) error
 	// more measures what is no share of F.
 	more(ctx context.Context, p *Page) error
 	close()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -74,6 +75,10 @@ func (h *mysqlHall) describe(p *Page) {
 }
 
 func (h *mysqlHall) more(context.Context, *Page) error { return nil }
+
+func (h *mysqlHall) grow(context.Context, *Page) error {
+	return errors.New("growth is measured on PostgreSQL only: leave Keys out, or set Postgres; nothing was done")
+}
 
 // text puts the database's name in.
 func (h *mysqlHall) text(s string) string { return strings.ReplaceAll(s, "~", h.schema) }

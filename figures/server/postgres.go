@@ -135,7 +135,11 @@ func (h *postgresHall) store(ctx context.Context) (rollcall.Store[pgx.Tx], func(
 	return s, s.Close, nil
 }
 
-func (h *postgresHall) describe(p *Page) { p.Postgres, p.Redis = h.version, h.redisVersion }
+func (h *postgresHall) describe(p *Page) {
+	if p.Postgres = h.version; h.redisVersion != "" {
+		p.Redis = h.redisVersion
+	}
+}
 
 // connect opens bare connections.
 func (h *postgresHall) connect(ctx context.Context, n int) (conns []*pgx.Conn, done func(), err error) {
@@ -154,8 +158,6 @@ func (h *postgresHall) connect(ctx context.Context, n int) (conns []*pgx.Conn, d
 	}
 	return conns, done, nil
 }
-
-func (h *postgresHall) more(context.Context, *Page) error { return nil }
 
 // name is empty: a page has one such server.
 func (h *postgresHall) name() string { return "" }

@@ -39,6 +39,10 @@ type Config struct {
 	Repetitions int
 	// Only measures ways whose name contains this. Default: all.
 	Only string
+	// Keys: with more than none only growth is measured, the rate of an Inbox with
+	// so many keys in its table beside that of an empty one; on PostgreSQL.
+	// Default: 0.
+	Keys int
 	// Log is told what is measured. Default: nobody.
 	Log func(string)
 }
@@ -67,6 +71,8 @@ type Page struct {
 	Redis    string   `json:"redis,omitempty"`
 	CPUs     int      `json:"cpus"`
 	Figures  []Figure `json:"figures"`
+	Commits  *Commits `json:"commits,omitempty"`
+	Growth   []Growth `json:"growth,omitempty"`
 }
 
 const repetitions = 3
@@ -90,6 +96,9 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	defer h.close()
 	p.Date, p.Go, p.CPUs = time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU()
 	h.describe(p)
+	if c.Keys > 0 {
+		return h.grow(ctx, p)
+	}
 	rates := make(map[string]float64)
 	for _, w := range h.ways() {
 		if !strings.Contains(w.name, c.Only) {
