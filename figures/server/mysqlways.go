@@ -22,7 +22,7 @@ func (h *mysqlHall) ways() (all []way) {
 		add(way{name: "by position", workers: n, target: 0.90, distinct: true, run: h.setBased(rollcall.ByPosition)})
 		add(way{name: "Inbox (by key)", workers: n, target: 0.60, run: h.setBased(rollcall.ByKey)})
 		add(way{name: "the table's own unique key", workers: n, run: h.ownKey})
-		add(way{name: serialName, workers: n, slower: 20, least: 2000, run: h.serial})
+		add(way{name: serialName, workers: n, slower: 20, least: 1000, run: h.serial})
 	}
 	return all
 }

@@ -94,7 +94,7 @@ type TxAsides struct{ Records }
 // and never any.
 func (t TxAsides) Queues(ctx context.Context, group string, keys []string) (map[string]rollcall.Queue, error) {
 	out := map[string]rollcall.Queue{}
-	if some, err := t.anyWaits(ctx, group, len(keys)); err != nil || !some {
+	if some, err := t.anyWaits(ctx, group, keys); err != nil || !some {
 		return out, t.Database.Wrap("read whether keys wait", err)
 	}
 	err := chunks(t.D, orderKeys(keys), func(part [][]byte) error {
@@ -119,10 +119,9 @@ func (t TxAsides) Queues(ctx context.Context, group string, keys []string) (map[
 
 // anyWaits reports whether there can be a row that waits. Where each key is
 // spelled out in the question, a short one comes first: mostly nobody waits.
-func (t TxAsides) anyWaits(ctx context.Context, group string, keys int) (some bool, err error) {
-	const few = 10
-	if t.D.Arrays || keys <= few {
-		return true, nil
+func (t TxAsides) anyWaits(ctx context.Context, group string, keys []string) (some bool, err error) {
+	if t.D.Arrays || len(keys) == 0 {
+		return len(keys) > 0, nil
 	}
 	err = t.Q.Query(ctx, "SELECT 1 FROM rollcall.asides WHERE grp = ? AND state = 'waiting' LIMIT 1", args(group), func(Row) error {
 		some = true

@@ -141,9 +141,9 @@ func (r Records) owners(ctx context.Context, group string, keys [][]byte, mark [
 		if err := row.Scan(&key, &owner, &answer.Fresh, &answer.Held); err != nil {
 			return err
 		}
-		var err error
+		id, err := ownerOf(key, owner)
 		if !answer.Fresh {
-			answer.Owner, err = ownerOf(key, owner)
+			answer.Owner = id
 		}
 		out[string(key)] = answer
 		return err
