@@ -17,6 +17,9 @@ type hall interface {
 	// ceiling is F: how long distinct orders take, with as many connections as the
 	// load has parts.
 	ceiling(ctx context.Context, l *load) (time.Duration, error)
+	// turns are how many were taken to the servers so far; counted with the
+	// network's delay only.
+	turns() int64
 	// describe says what the servers are.
 	describe(p *Page)
 	// grow measures Page.Growth.

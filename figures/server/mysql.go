@@ -123,3 +123,5 @@ func (h *mysqlHall) store(ctx context.Context) (rollcall.Store[*sql.Tx], func() 
 }
 
 func (h *mysqlHall) name() string { return h.version }
+
+func (h *mysqlHall) turns() int64 { return turnsOf(h.proxies) }

@@ -52,13 +52,17 @@ func (p Page) Markdown() string {
 		if i == 0 || f.Server != server {
 			server = f.Server
 			b.WriteString(strings.TrimSuffix("\n"+server+"\n\n", "\n\n\n"))
-			b.WriteString("| what | workers | profile | deliveries/s | share | of | target | |\n|---|---|---|---|---|---|---|---|\n")
+			b.WriteString("| what | workers | profile | deliveries/s | share | of | target | | turns |\n|---|---|---|---|---|---|---|---|---|\n")
 		}
 		target, word := "", ""
 		if f.Target > 0 {
 			target, word = amount(f.Target), verdict(f.Reached())
 		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %.0f | %s | %s | %s | %s |\n", f.Name, f.Workers, profile(f), f.Rate, share(f), f.Of, target, word)
+		turns := ""
+		if f.Turns > 0 {
+			turns = fmt.Sprintf("%.3g", f.Turns)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %s | %.0f | %s | %s | %s | %s | %s |\n", f.Name, f.Workers, profile(f), f.Rate, share(f), f.Of, target, word, turns)
 	}
 	b.WriteString(p.rest() + text.tail)
 	return b.String()

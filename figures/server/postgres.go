@@ -161,3 +161,5 @@ func (h *postgresHall) connect(ctx context.Context, n int) (conns []*pgx.Conn, d
 
 // name is empty: a page has one such server.
 func (h *postgresHall) name() string { return "" }
+
+func (h *postgresHall) turns() int64 { return turnsOf(h.proxies) }

@@ -57,6 +57,8 @@ type Figure struct {
 	Share   float64 `json:"share"`            // of Of
 	Of      string  `json:"of"`
 	Rate    float64 `json:"rate"` // deliveries/s
+	// Turns to the servers for each 500 deliveries, connecting included.
+	Turns float64 `json:"turns,omitempty"`
 }
 
 // Reached reports whether the target is met; true where there is none.
@@ -131,7 +133,7 @@ func open(ctx context.Context, c Config) (hall, error) {
 
 // measure takes the medians of a way. F is that before and that after, averaged.
 func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
-	var rates, shares []float64
+	var rates, shares, turns []float64
 	n := max(w.least, c.Deliveries/max(1, w.slower))
 	ceiling := func() (float64, error) {
 		d, err := h.ceiling(ctx, newLoad(c.Deliveries, w.workers, w.distinct))
@@ -143,10 +145,12 @@ func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 		if err != nil {
 			return Figure{}, err
 		}
+		spoken := h.turns()
 		d, err := w.run(ctx, newLoad(n, w.workers, w.distinct))
 		if err != nil {
 			return Figure{}, err
 		}
+		turns = append(turns, float64(h.turns()-spoken)*perTransaction/float64(n))
 		after, err := ceiling()
 		if err != nil {
 			return Figure{}, err
@@ -154,7 +158,7 @@ func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 		rate := float64(n) / d.Seconds()
 		rates, shares = append(rates, rate), append(shares, rate/((before+after)/2))
 	}
-	return Figure{Name: w.name, Workers: w.workers, Of: "F", Share: median(shares), Rate: median(rates)}, nil
+	return Figure{Name: w.name, Workers: w.workers, Of: "F", Share: median(shares), Rate: median(rates), Turns: median(turns)}, nil
 }
 
 func median(list []float64) float64 {

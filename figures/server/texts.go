@@ -9,9 +9,9 @@ var postgresText = texts{`# Figures: PostgreSQL
 %s, %s, %d cores shared with other work, measured %s; medians of %d, each against an F measured just
 before and just after. F is the same effects (an order and the balance of one of a thousand accounts), 500 a transaction, one
 turn a transaction, the repeats (a fifth) taken out beforehand. "Network": 0.5 ms more for each turn, 1 ms for each commit.
-The log lies in memory. Read ratios. Written by
+"Turns": to the servers, for each 500 deliveries, connecting included. The log lies in memory. Read ratios. Written by
 
-    rollcall bench --postgres URL --redis ADDRESS --out docs/figures-postgres.json --svg docs/figures-postgres.svg
+    rollcall bench --messages 100000 --postgres URL --redis ADDRESS --out docs/figures-postgres.json --svg docs/figures-postgres.svg
     rollcall bench --postgres URL --keys 20000000 --out docs/figures-postgres.json   # growth, keeps the other figures
     UPDATE=1 go test -run TestPage ./figures/server
 `, `
@@ -34,9 +34,10 @@ before and just after. F is the same effects (an order and the balance of one of
 packet of four statements (BEGIN, an INSERT of 500 rows, an UPDATE joined with the sums as JSON, COMMIT), the repeats (a fifth)
 taken out beforehand. Tried for the balances, too: INSERT … ON DUPLICATE KEY UPDATE, a join with rows of UNION ALL, and a join
 with the orders just written; the list as JSON was the fastest on both, or within the noise of it. "Network": 0.5 ms more for
-each turn; commits are not delayed there, as they are on PostgreSQL's page. The log lies in memory. Read ratios. Written by
+each turn; commits are not delayed there, as they are on PostgreSQL's page. "Turns": to the server, for each 500 deliveries,
+connecting included; F takes one for 500 distinct ones. The log lies in memory. Read ratios. Written by
 
-    rollcall bench --mysql DSN --mysql DSN --out docs/figures-mysql.json --svg docs/figures-mysql.svg
+    rollcall bench --messages 100000 --mysql DSN --mysql DSN --out docs/figures-mysql.json --svg docs/figures-mysql.svg
     UPDATE=1 go test -run TestPage ./figures/server
 `, `
 **Where the time goes.** F takes one turn a transaction, a batch nine: START TRANSACTION, the token, who waits, the rolls with
