@@ -51,18 +51,16 @@ func (p Page) Markdown() string {
 	for i, f := range p.Figures {
 		if i == 0 || f.Server != server {
 			server = f.Server
-			b.WriteString(strings.TrimSuffix("\n"+server+"\n\n", "\n\n\n"))
-			b.WriteString("| what | workers | profile | deliveries/s | share | of | target | | turns |\n|---|---|---|---|---|---|---|---|---|\n")
+			if server != "" {
+				b.WriteString("\n**" + server + "**\n")
+			}
+			b.WriteString("\n| what | workers | profile | deliveries/s | share | of | target | | turns |\n|---|---|---|---|---|---|---|---|---|\n")
 		}
 		target, word := "", ""
 		if f.Target > 0 {
 			target, word = amount(f.Target), verdict(f.Reached())
 		}
-		turns := ""
-		if f.Turns > 0 {
-			turns = fmt.Sprintf("%.3g", f.Turns)
-		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %.0f | %s | %s | %s | %s | %s |\n", f.Name, f.Workers, profile(f), f.Rate, share(f), f.Of, target, word, turns)
+		fmt.Fprintf(&b, "| %s | %d | %s | %.0f | %s | %s | %s | %s | %s |\n", f.Name, f.Workers, profile(f), f.Rate, share(f), f.Of, target, word, turns(f))
 	}
 	b.WriteString(p.rest() + text.tail)
 	return b.String()
@@ -85,8 +83,15 @@ and of the tables included; at most %d are wanted: %s.
 		}
 		b.WriteString(".\n")
 		if g.Swept > 0 {
-			fmt.Fprintf(&b, "While old keys were swept beside it (%d in that time): %.0f deliveries/s, at most %.0f ms without a commit (%.0f ms without the\nsweep).\n",
-				g.Swept, g.Sweeping, g.LongestBy, g.Longest)
+			over := ""
+			if g.Over {
+				over = ", then no more were left"
+			}
+			fmt.Fprintf(&b, "While old keys were swept beside it (%d in that time%s): %.0f deliveries/s, at most %.0f ms without a commit (%.0f ms without the\n"+
+				"sweep).\n", g.Swept, over, g.Sweeping, g.LongestBy, g.Longest)
+		}
+		if g.Look > 0 {
+			fmt.Fprintf(&b, "A sweep that finds nothing old reads the table: %.1f s. Workers do it once an hour; it is not in the rates above.\n", g.Look)
 		}
 	}
 	return b.String()
@@ -99,7 +104,23 @@ func profile(f Figure) string {
 	return "local"
 }
 
-func share(f Figure) string { return amount(f.Share) }
+// share does not look as if a target that is missed was reached.
+func share(f Figure) string {
+	if !f.Reached() && amount(f.Share) == amount(f.Target) {
+		return fmt.Sprintf("%.2f %%", 100*f.Share)
+	}
+	return amount(f.Share)
+}
+
+func turns(f Figure) string {
+	switch {
+	case f.Turns == 0:
+		return ""
+	case f.Turns < 100:
+		return fmt.Sprintf("%.1f", f.Turns)
+	}
+	return fmt.Sprintf("%.0f", f.Turns)
+}
 
 // amount is a share, or a factor when it is above 3.
 func amount(x float64) string {

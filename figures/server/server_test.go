@@ -24,6 +24,18 @@ func TestRunMySQL(t *testing.T) {
 	}
 }
 
+// TestGrowth: growth can be measured, and a sweep beside it.
+func TestGrowth(t *testing.T) {
+	var p Page
+	c := Config{Postgres: servers.Start(t, servers.Postgres15, servers.Config{}).URL(), Keys: 20_000, Deliveries: 2000, Repetitions: 1}
+	if err := Run(context.Background(), c, &p); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Growth) != 2 || p.Growth[0].Full == 0 || p.Growth[1].Full == 0 || p.Growth[0].Swept == 0 || p.Growth[0].FullWAL == 0 || p.Growth[0].LongestBy == 0 {
+		t.Fatalf("%+v", p.Growth)
+	}
+}
+
 func measureAll(t *testing.T, c Config) {
 	t.Helper()
 	c.Deliveries, c.Repetitions, c.Log = 2000, 1, func(line string) { t.Log(line) }
@@ -36,6 +48,12 @@ func measureAll(t *testing.T, c Config) {
 		var p Page
 		if err := Run(context.Background(), c, &p); err != nil {
 			t.Fatal(err)
+		}
+		if c.Postgres != "" && c.Only == "" && !c.Network && (p.Commits == nil || p.Commits.Transactions < int64(c.Deliveries)/perTransaction) {
+			t.Fatalf("transactions %+v: fewer than batches", p.Commits)
+		}
+		if c.Network && p.Figures[0].Turns < 1 {
+			t.Fatalf("%v turns a batch", p.Figures[0].Turns)
 		}
 		all := (&postgresHall{c: c}).ways()
 		if c.MySQL != "" {

@@ -16,11 +16,12 @@ turn a transaction, the repeats (a fifth) taken out beforehand. "Network": 0.5 m
     UPDATE=1 go test -run TestPage ./figures/server
 `, `
 **Where the time goes.** A batch of an owned partition takes two turns (ADR 0009): all up to the effect, and the records with
-COMMIT; F one. With one worker client and server take turns, so each turn is idle time of both. An Inbox writes a row and an
-index entry more for each message, as much as the effect itself; its keys are ordered by time where ids are UUIDs version 7
-(ADR 0010), "random keys" are others. Of the client's CPU the engine has about a fifth, pgx's encoding of arrays and the socket
-most of the rest. Competing workers of one queue redo a batch when a copy of one of its messages was committed elsewhere while
-it ran. A failure of a gathered handler undoes its batch, which is then halved: over a network each half is turns.
+COMMIT; F one. What the turns column has above that is connecting, the first batch of a partition, which asks, and batches that
+are not full; an Inbox has about two more. With one worker client and server take turns, so each turn is idle time of both. An
+Inbox writes a row and an index entry more for each message; its keys are ordered by time where ids are UUIDs version 7
+(ADR 0010), "random keys" are others. Of the client's CPU the engine had about a fifth, pgx's encoding of arrays and the socket
+most of the rest (profiled before ADR 0009). Competing workers of one queue redo a batch when a copy of one of its messages was
+committed elsewhere while it ran. What fails among gathered handlers costs turns: the column shows how many.
 
 **Record in Redis, pipelined**: 500 keys are claimed in one turn, the fresh ones' effect is committed without a record, and they
 are completed in one turn, the three side by side for batches that follow each other. A crash in between may repeat an effect.
@@ -37,7 +38,7 @@ with the orders just written; the list as JSON was the fastest on both, or withi
 each turn; commits are not delayed there, as they are on PostgreSQL's page. "Turns": to the server, for each 500 deliveries,
 connecting included; F takes one for 500 distinct ones. The log lies in memory. Read ratios. Written by
 
-    rollcall bench --messages 100000 --mysql DSN --mysql DSN --out docs/figures-mysql.json --svg docs/figures-mysql.svg
+    rollcall bench --mysql DSN --mysql DSN --out docs/figures-mysql.json --svg docs/figures-mysql.svg
     UPDATE=1 go test -run TestPage ./figures/server
 `, `
 **Where the time goes.** F takes one turn a transaction, a batch nine: START TRANSACTION, the token, who waits, the rolls with
