@@ -77,7 +77,7 @@ and of the tables included; at most %d are wanted: %s.
 	}
 	for _, g := range p.Growth {
 		fmt.Fprintf(&b, "\n**Growth, %s keys.** An Inbox with one worker: %.0f deliveries/s and %.0f bytes of log each in an empty table, %.0f/s and %.0f\n"+
-			"bytes with %d keys in it: %s of the rate", g.Kind, g.Empty, g.EmptyWAL, g.Full, g.FullWAL, g.Keys, amount(g.Share))
+			"bytes with %d keys in it: %s of the rate, without the sweep that workers do once an hour", g.Kind, g.Empty, g.EmptyWAL, g.Full, g.FullWAL, g.Keys, amount(g.Share))
 		if g.Target > 0 {
 			fmt.Fprintf(&b, " (target %s: %s)", amount(g.Target), verdict(g.Reached()))
 		}
@@ -91,7 +91,7 @@ and of the tables included; at most %d are wanted: %s.
 				"sweep).\n", g.Swept, over, g.Sweeping, g.LongestBy, g.Longest)
 		}
 		if g.Look > 0 {
-			fmt.Fprintf(&b, "A sweep that finds nothing old reads the table: %.1f s. Workers do it once an hour; it is not in the rates above.\n", g.Look)
+			fmt.Fprintf(&b, "A sweep that finds nothing old reads the table: %.1f s.\n", g.Look)
 		}
 	}
 	return b.String()
