@@ -38,8 +38,8 @@ func openMySQL(ctx context.Context, c Config) (*mysqlHall, error) {
 		_ = h.admin.Close()
 		return nil, fmt.Errorf("connect to MySQL: %w: start the server, or check the DSN; nothing was changed", err)
 	}
-	if h.version, _, _ = strings.Cut(h.version, "+"); strings.Contains(h.version, "MariaDB") {
-		h.version = "MariaDB " + strings.TrimSuffix(h.version, "-MariaDB")
+	if number, _, maria := strings.Cut(h.version, "-MariaDB"); maria {
+		h.version = "MariaDB " + number
 	} else {
 		h.version = "MySQL " + h.version
 	}

@@ -42,7 +42,8 @@ connecting included; F takes one for 500 distinct ones. The log lies in memory. 
     UPDATE=1 go test -run TestPage ./figures/server
 `, `
 **Where the time goes.** F takes one turn a transaction, a batch nine: START TRANSACTION, the token, who waits, the rolls with
-their locks, the two statements of the effect, the rolls, the counters, COMMIT; an Inbox two more. The client sends one statement
+their locks, the two statements of the effect, the rolls, the counters, COMMIT; an Inbox two more. (The
+column has connecting and making the tables, too.) The client sends one statement
 a packet: with several in one, a handler's text could carry a COMMIT behind another statement. For the same reason a handler
 cannot send its own together. An Inbox spells its keys out in the text of an INSERT and, in a batch with a repeat, in that of
 a SELECT.
