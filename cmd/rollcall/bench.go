@@ -22,12 +22,16 @@ noisy. Nothing is left behind but what --out and --svg name.
 With --postgres it measures that server instead: each strategy and way to write
 handlers as shares of F there, locally and with a network's delay (0.5 ms a turn,
 1 ms a commit, for which the user must be a superuser), and with --redis the
-textbook's lock beside them. It works in a schema of its own and drops it.`
+textbook's lock and a record in Redis beside them. --keys measures, instead, what
+an Inbox keeps of its rate with so many keys in its table; it and the others keep
+each other's figures in --out. --mysql (also twice, for MySQL and MariaDB) measures such servers.
+It works in a schema or database of its own and drops it.`
 
 type benchOptions struct {
-	messages        int
+	messages, keys  int
 	out, svg        string
 	postgres, redis string
+	mysql           []string
 }
 
 func newBench(a *app) *cobra.Command {
@@ -45,12 +49,14 @@ func newBench(a *app) *cobra.Command {
 	f.StringVar(&o.svg, "svg", "", "draw them into this file")
 	f.StringVar(&o.postgres, "postgres", "", "measure this PostgreSQL server (URL) instead of the embedded pair")
 	f.StringVar(&o.redis, "redis", "", "with --postgres: the Redis server (host:port) of the textbook's lock")
+	f.IntVar(&o.keys, "keys", 0, "with --postgres: measure growth, with so many keys in an Inbox")
+	f.StringArrayVar(&o.mysql, "mysql", nil, "measure this MySQL or MariaDB server (DSN) instead of the embedded pair")
 	return cmd
 }
 
 func (o *benchOptions) check() error {
-	if o.redis != "" && o.postgres == "" {
-		return usage(fmt.Errorf("--redis %s without --postgres has nothing to be compared with", o.redis), "name a server with --postgres, or leave --redis out")
+	if err := o.checkServers(); err != nil {
+		return err
 	}
 	if o.messages < figures.Fewest || o.messages > figures.Most {
 		return usage(fmt.Errorf("--messages %d is not possible", o.messages),
@@ -83,8 +89,8 @@ func (o *benchOptions) run(ctx context.Context, a *app) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	if o.postgres != "" {
-		return o.runServer(ctx, a)
+	if o.postgres != "" || len(o.mysql) > 0 {
+		return o.runServers(ctx, a)
 	}
 	config := figures.Config{Messages: o.messages, Begin: func(name string, at, of int) { a.note("%d of %d: %s", at+1, of, name) }}
 	if a.verbose {

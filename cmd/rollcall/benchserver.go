@@ -2,23 +2,65 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/rollcall-mq/rollcall/figures/server"
 	"github.com/rollcall-mq/rollcall/pipeline"
 )
 
-// runServer measures a database server, in both profiles.
-func (o *benchOptions) runServer(ctx context.Context, a *app) error {
+// checkServers looks whether the flags about servers fit together.
+func (o *benchOptions) checkServers() error {
+	switch {
+	case o.postgres != "" && len(o.mysql) > 0:
+		return usage(errors.New("--postgres and --mysql in one run"), "measure one after the other, with an --out for each")
+	case o.redis != "" && o.postgres == "":
+		return usage(fmt.Errorf("--redis %s without --postgres has nothing to be compared with", o.redis), "name a server with --postgres, or leave --redis out")
+	case o.keys != 0 && o.postgres == "":
+		return usage(fmt.Errorf("--keys %d without --postgres: growth is measured there", o.keys), "name a server with --postgres, or leave --keys out")
+	case o.keys < 0 || o.keys > 0 && o.keys < server.FewestKeys:
+		return usage(fmt.Errorf("--keys %d are too few for a table to be large, or to be swept beside a run", o.keys), fmt.Sprintf("use %d or more", server.FewestKeys))
+	}
+	return nil
+}
+
+// runServers measures database servers, in both profiles; with --keys growth.
+func (o *benchOptions) runServers(ctx context.Context, a *app) error {
 	url, redactor, err := pipeline.Expand(o.postgres, pipeline.Env{})
 	a.redactor = redactor
 	if err != nil {
 		return err
 	}
 	var page server.Page
-	config := server.Config{Postgres: url, Redis: o.redis, Deliveries: o.messages, Log: func(line string) { a.note("%s", line) }}
-	for _, config.Network = range []bool{false, true} {
-		a.note("%s", map[bool]string{false: "== local", true: "== with a network's delay"}[config.Network])
-		if err := server.Run(ctx, config, &page); err != nil {
+	config := server.Config{Postgres: url, Redis: o.redis, Deliveries: o.messages, Keys: o.keys, Log: func(line string) { a.note("%s", line) }}
+	runs, hidden := []server.Config{config}, []*pipeline.Redactor(nil)
+	if err := o.readPage(&page); err != nil {
+		return err
+	}
+	switch {
+	case o.keys > 0:
+	case o.postgres != "":
+		page, runs = server.Page{Growth: page.Growth}, profiles(config)
+	default:
+		page, runs = server.Page{}, nil
+		for _, dsn := range o.mysql {
+			if config.MySQL, a.redactor, err = pipeline.Expand(dsn, pipeline.Env{}); err != nil {
+				return err
+			}
+			for _, c := range profiles(config) {
+				runs, hidden = append(runs, c), append(hidden, a.redactor)
+			}
+		}
+	}
+	for i, c := range runs {
+		if i < len(hidden) {
+			a.redactor = hidden[i]
+		}
+		a.note("%s", map[bool]string{false: "== local", true: "== with a network's delay"}[c.Network])
+		if err := server.Run(ctx, c, &page); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
@@ -31,6 +73,30 @@ func (o *benchOptions) runServer(ctx context.Context, a *app) error {
 	return o.write(page)
 }
 
+func profiles(c server.Config) []server.Config {
+	slow := c
+	slow.Network = true
+	return []server.Config{c, slow}
+}
+
+// readPage reads the figures that --out has, if any.
+func (o *benchOptions) readPage(p *server.Page) error {
+	if o.out == "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, p)
+	}
+	if err != nil {
+		return usage(fmt.Errorf("--out %s: its figures cannot be read: %w", o.out, err), "name a file that bench --postgres wrote, or a new one")
+	}
+	return nil
+}
+
 type serverFigure struct {
 	Type string `json:"type"`
 	server.Figure
@@ -38,14 +104,17 @@ type serverFigure struct {
 }
 
 type serverSummary struct {
-	Type     string `json:"type"`
-	Verb     string `json:"verb"`
-	Date     string `json:"date"`
-	Go       string `json:"go"`
-	Postgres string `json:"postgres"`
-	Redis    string `json:"redis,omitempty"`
-	CPUs     int    `json:"cpus"`
-	Missed   int    `json:"missed"`
+	Type     string          `json:"type"`
+	Verb     string          `json:"verb"`
+	Date     string          `json:"date"`
+	Go       string          `json:"go"`
+	Postgres string          `json:"postgres,omitempty"`
+	MySQL    []string        `json:"mysql,omitempty"`
+	Redis    string          `json:"redis,omitempty"`
+	CPUs     int             `json:"cpus"`
+	Missed   int             `json:"missed"`
+	Commits  *server.Commits `json:"commits,omitempty"`
+	Growth   []server.Growth `json:"growth,omitempty"`
 }
 
 func printServer(a *app, p server.Page) error {
@@ -62,5 +131,5 @@ func printServer(a *app, p server.Page) error {
 			return err
 		}
 	}
-	return a.object(serverSummary{"summary", "bench", p.Date, p.Go, p.Postgres, p.Redis, p.CPUs, missed})
+	return a.object(serverSummary{"summary", "bench", p.Date, p.Go, p.Postgres, p.MySQL, p.Redis, p.CPUs, missed, p.Commits, p.Growth})
 }

@@ -3,142 +3,74 @@ package server
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
-
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/memory"
-	"github.com/rollcall-mq/rollcall/store/postgres"
 )
 
 // hall is the servers of a run, through the network's delay or not.
-type hall struct {
-	c                     Config
-	url, redis, schema    string
-	version, redisVersion string
-	admin                 *pgx.Conn
-	proxies               []*proxy
+type hall interface {
+	name() string // of the server, where a page has several
+	ways() []way
+	// ceiling is F: how long distinct orders take, with as many connections as the
+	// load has parts.
+	ceiling(ctx context.Context, l *load) (time.Duration, error)
+	// turns are how many were taken to the servers so far; counted with the
+	// network's delay only.
+	turns() int64
+	// describe says what the servers are.
+	describe(p *Page)
+	// grow measures Page.Growth.
+	grow(ctx context.Context, p *Page) error
+	// more measures what is no share of F.
+	more(ctx context.Context, p *Page) error
+	close()
 }
 
-func open(ctx context.Context, c Config) (h *hall, err error) {
-	h = &hall{c: c, url: c.Postgres, redis: c.Redis, schema: fmt.Sprintf("rollcall_bench_%d", os.Getpid())}
-	if h.admin, err = pgx.Connect(ctx, c.Postgres); err != nil {
-		return nil, fmt.Errorf("connect to PostgreSQL: %w: start the server, or check the URL; nothing was changed", err)
-	}
-	if err := h.admin.QueryRow(ctx, "SHOW server_version").Scan(&h.version); err != nil {
-		return nil, err
-	}
-	if c.Redis != "" {
-		client := redis.NewClient(&redis.Options{Addr: c.Redis})
-		info, err := client.Info(ctx, "server").Result()
-		if err != nil {
-			return nil, fmt.Errorf("connect to Redis: %w: start the server, or check the address; nothing was changed", err)
-		}
-		_, after, _ := strings.Cut(info, "redis_version:")
-		h.redisVersion, _, _ = strings.Cut(after, "\r")
-		_ = client.Close()
-	}
-	if c.Network {
-		return h, h.slow(ctx)
-	}
-	return h, nil
+// way is one way from deliveries to rows.
+type way struct {
+	name      string
+	workers   int
+	target    float64
+	of        string // another way and its workers, of which it is a share; empty: F
+	ofWorkers int
+	distinct  bool // no repeats: the strategy lets the sender's own pass
+	slower    int  // how many times fewer deliveries
+	least     int
+	run       runner
 }
 
-// slow puts the delay between us and the servers.
-func (h *hall) slow(ctx context.Context) error {
-	config, err := pgx.ParseConfig(h.c.Postgres)
-	if err != nil {
-		return err
-	}
-	address := fmt.Sprintf("%s:%d", config.Host, config.Port)
-	p, err := newProxy(address)
-	if err != nil {
-		return err
-	}
-	h.proxies = append(h.proxies, p)
-	h.url = strings.Replace(h.c.Postgres, address, p.address(), 1)
-	if h.url == h.c.Postgres {
-		return fmt.Errorf("the URL of PostgreSQL does not name %s; write it with host and port", address)
-	}
-	if h.redis != "" {
-		if p, err = newProxy(h.redis); err != nil {
-			return err
-		}
-		h.proxies = append(h.proxies, p)
-		h.redis = p.address()
-	}
-	// The server waits before each flush: with commit_siblings 0 always.
-	for _, text := range []string{"ALTER SYSTEM SET commit_delay = 1000", "ALTER SYSTEM SET commit_siblings = 0", "SELECT pg_reload_conf()"} {
-		if _, err := h.admin.Exec(ctx, text); err != nil {
-			return fmt.Errorf("the network profile slows the server's commits, which needs a superuser: %w", err)
-		}
-	}
-	return nil
+type runner func(ctx context.Context, l *load) (time.Duration, error)
+
+// site is where consumers with transactions X work.
+type site[X any] interface {
+	fresh(ctx context.Context) error // makes the tables anew
+	store(ctx context.Context) (rollcall.Store[X], func() error, error)
+	check(ctx context.Context, l *load) error // each order is there once
 }
 
-func (h *hall) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	texts := []string{"DROP SCHEMA IF EXISTS " + h.schema + " CASCADE"}
-	if h.c.Network {
-		texts = append(texts, "ALTER SYSTEM RESET commit_delay", "ALTER SYSTEM RESET commit_siblings", "SELECT pg_reload_conf()")
-	}
-	for _, text := range texts {
-		if _, err := h.admin.Exec(ctx, text); err != nil {
-			h.c.Log("clean up: " + err.Error())
-		}
-	}
-	_ = h.admin.Close(ctx)
-	for _, p := range h.proxies {
-		p.close()
-	}
-}
-
-// fresh makes the tables anew.
-func (h *hall) fresh(ctx context.Context) error {
-	for _, text := range []string{
-		"DROP SCHEMA IF EXISTS ~ CASCADE", "CREATE SCHEMA ~",
-		"CREATE TABLE ~.orders (number bigint PRIMARY KEY, account int NOT NULL, amount int NOT NULL)",
-		"CREATE TABLE ~.accounts (id int PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 50)",
-		"CREATE TABLE ~.processed (id text PRIMARY KEY)",
-		fmt.Sprintf("INSERT INTO ~.accounts SELECT x, 0 FROM generate_series(0, %d) x", accounts-1),
-		"ANALYZE ~.accounts", "CHECKPOINT",
-	} {
-		if _, err := h.admin.Exec(ctx, strings.ReplaceAll(text, "~", h.schema)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// check sees that the tables hold each order once.
-func (h *hall) check(ctx context.Context, l *load) error {
-	var orders int
-	var sum, balance int64
-	err := h.admin.QueryRow(ctx, strings.ReplaceAll(`SELECT count(*), COALESCE(sum(amount), 0), (SELECT sum(balance)::bigint FROM ~.accounts) FROM ~.orders`,
-		"~", h.schema)).Scan(&orders, &sum, &balance)
-	if err == nil && (orders != l.orders || sum != l.sum || balance != l.sum) {
-		err = fmt.Errorf("%d orders of %d, balances %d of %d: the run was wrong", orders, l.orders, balance, l.sum)
-	}
-	return err
-}
+// maker makes the consumer of a worker.
+type maker[X any] func(rollcall.Source, rollcall.Store[X], rollcall.Observer) *rollcall.Consumer[X]
 
 // consume works a load off with rollcall: one consumer a partition, or several
 // that compete for one. The clock stops when the last delivery is committed.
-func (h *hall) consume(ctx context.Context, l *load, shape memory.Shape, workers int, consumer func(rollcall.Source, *postgres.Store, rollcall.Observer) *rollcall.Consumer[pgx.Tx]) (time.Duration, error) {
-	if err := h.fresh(ctx); err != nil {
-		return 0, err
+func consume[X any](ctx context.Context, at site[X], l *load, shape memory.Shape, workers int, consumer maker[X]) (time.Duration, error) {
+	took, _, err := consumeWatched(ctx, at, l, shape, workers, consumer)
+	return took, err
+}
+
+// consumeWatched also says the longest time without a commit.
+func consumeWatched[X any](ctx context.Context, at site[X], l *load, shape memory.Shape, workers int, consumer maker[X]) (took, silent time.Duration, err error) {
+	if err := at.fresh(ctx); err != nil {
+		return 0, 0, err
 	}
 	broker := memory.New(memory.Config{Shape: shape, Partitions: len(l.parts)})
 	for _, part := range l.parts {
 		for _, r := range broker.Sender().Publish(ctx, destination, part) {
 			if r.Fate != rollcall.Stored {
-				return 0, r.Err
+				return 0, 0, r.Err
 			}
 		}
 	}
@@ -149,28 +81,27 @@ func (h *hall) consume(ctx context.Context, l *load, shape memory.Shape, workers
 	errs := make([]error, workers)
 	begin := time.Now()
 	for i := range workers {
-		store, err := postgres.Open(ctx, h.url, postgres.Config{Schema: h.schema})
+		store, done, err := at.store(ctx)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		defer func() { _ = store.Close() }()
+		defer func() { _ = done() }()
 		c := consumer(broker.Source(destination), store, watch)
 		if i == workers-1 {
 			begin = time.Now() // connections and tables are there
 		}
 		wg.Go(func() { errs[i] = c.Run(ctx) })
 	}
-	var err error
 	select {
 	case <-watch.all:
 	case <-ctx.Done():
 		err = fmt.Errorf("%d of %d deliveries after ten minutes", watch.seen.Load(), l.n)
 	}
-	took := watch.last.Sub(begin)
+	took, silent = watch.last.Sub(begin), watch.longest(begin)
 	stop()
 	wg.Wait()
 	if err == nil {
-		err = h.check(context.WithoutCancel(ctx), l)
+		err = at.check(context.WithoutCancel(ctx), l)
 	}
-	return took, err
+	return took, silent, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/rollcall-mq/rollcall"
 )
@@ -39,11 +40,27 @@ const (
 	accounts    = 1000
 )
 
+const began = 1_767_225_600_000 // 2026, in milliseconds
+
 // id is a UUID version 7, as senders give by default: a hundred a millisecond.
 func id(i int, random *rand.Rand) rollcall.MessageID {
-	const began = 1_767_225_600_000 // 2026, in milliseconds
 	at := began + i/100
 	return rollcall.MessageID(fmt.Sprintf("%08x-%04x-7%03x-8%03x-%012x", at>>16, at&0xffff, random.IntN(1<<12), random.IntN(1<<12), random.Int64N(1<<48)))
+}
+
+// later moves the time in all ids, so that they are new again.
+func (l *load) later(ms int) {
+	for _, part := range l.parts {
+		for i := range part {
+			id := string(part[i].ID)
+			at, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+			if err != nil {
+				panic(err) // newLoad made it
+			}
+			at += int64(ms)
+			part[i].ID = rollcall.MessageID(fmt.Sprintf("%08x-%04x", at>>16, at&0xffff) + id[13:])
+		}
+	}
 }
 
 // randomIDs makes ids of which the time cannot be seen.

@@ -8,7 +8,13 @@ import (
 
 // TestPage compares the pages with the figures that the command wrote.
 func TestPage(t *testing.T) {
-	text, err := os.ReadFile("../../docs/figures-postgres.json")
+	comparePage(t, "../../docs/figures-postgres")
+	comparePage(t, "../../docs/figures-mysql")
+}
+
+func comparePage(t *testing.T, base string) {
+	t.Helper()
+	text, err := os.ReadFile(base + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -16,7 +22,7 @@ func TestPage(t *testing.T) {
 	if err := json.Unmarshal(text, &p); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"../../docs/figures-postgres.md": p.Markdown(), "../../docs/figures-postgres.svg": p.SVG()} {
+	for name, want := range map[string]string{base + ".md": p.Markdown(), base + ".svg": p.SVG()} {
 		if os.Getenv("UPDATE") != "" {
 			if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
 				t.Fatal(err)

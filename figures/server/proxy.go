@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -12,6 +13,7 @@ const turn = 500 * time.Microsecond
 
 // proxy passes bytes on and holds up what comes from clients.
 type proxy struct {
+	turns    atomic.Int64 // how often a client spoke after it had been answered
 	listener net.Listener
 	target   string
 	mu       sync.Mutex
@@ -44,23 +46,33 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.conns = append(p.conns, client, server)
 		p.mu.Unlock()
-		go pass(server, client, turn)
-		go pass(client, server, 0)
+		answered := new(atomic.Bool)
+		answered.Store(true)
+		go pass(server, client, func() {
+			hold(turn)
+			if answered.Swap(false) {
+				p.turns.Add(1)
+			}
+		})
+		go pass(client, server, func() { answered.Store(true) })
 	}
 }
 
-// pass copies until one side ends. Sleeping goes by the kernel: time.Sleep takes
-// at least a millisecond in an idle program.
-func pass(to, from net.Conn, delay time.Duration) {
+// hold waits. It sleeps by the kernel: time.Sleep takes at least a millisecond in
+// an idle program.
+func hold(d time.Duration) {
+	left := syscall.NsecToTimespec(d.Nanoseconds())
+	_ = syscall.Nanosleep(&left, nil)
+}
+
+// pass copies until one side ends; before is called before each piece goes on.
+func pass(to, from net.Conn, before func()) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buffer := make([]byte, 1<<20)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if delay > 0 {
-				left := syscall.NsecToTimespec(delay.Nanoseconds())
-				_ = syscall.Nanosleep(&left, nil)
-			}
+			before()
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}
@@ -69,6 +81,14 @@ func pass(to, from net.Conn, delay time.Duration) {
 			return
 		}
 	}
+}
+
+// turnsOf is the sum of several.
+func turnsOf(proxies []*proxy) (n int64) {
+	for _, p := range proxies {
+		n += p.turns.Load()
+	}
+	return n
 }
 
 func (p *proxy) close() {

@@ -21,27 +21,35 @@ import (
 // Config is the settings of a Run.
 type Config struct {
 	// Postgres is the server's URL. A schema of its own is made and dropped.
-	// Required.
+	// Default: none, then MySQL is required.
 	Postgres string
+	// MySQL is the DSN of a MySQL or MariaDB server to measure instead. A database
+	// of its own is made and dropped. Default: none.
+	MySQL string
 	// Redis is the address of a server for the textbook's lock. Default: none,
 	// the textbook is left out.
 	Redis string
 	// Deliveries of each set-based figure; handlers and the textbook, which are
 	// slower, get fewer. Default: 100,000.
 	Deliveries int
-	// Network adds 0.5 ms to each turn and 1 ms to each commit, as an ordinary
-	// cloud database has. Default: false.
+	// Network adds 0.5 ms to each turn and, on PostgreSQL, 1 ms to each commit, as
+	// an ordinary cloud database has. Default: false.
 	Network bool
 	// Repetitions of each figure, of which the median counts. Default: 3.
 	Repetitions int
 	// Only measures ways whose name contains this. Default: all.
 	Only string
+	// Keys: with more than none only growth is measured, the rate of an Inbox with
+	// so many keys in its table beside that of an empty one; on PostgreSQL.
+	// Default: 0.
+	Keys int
 	// Log is told what is measured. Default: nobody.
 	Log func(string)
 }
 
 // Figure is one line.
 type Figure struct {
+	Server  string  `json:"server,omitempty"` // where a page has several
 	Name    string  `json:"name"`
 	Workers int     `json:"workers"`
 	Network bool    `json:"network"`
@@ -49,6 +57,8 @@ type Figure struct {
 	Share   float64 `json:"share"`            // of Of
 	Of      string  `json:"of"`
 	Rate    float64 `json:"rate"` // deliveries/s
+	// Turns to the servers for each 500 deliveries, connecting included.
+	Turns float64 `json:"turns,omitempty"`
 }
 
 // Reached reports whether the target is met; true where there is none.
@@ -58,10 +68,13 @@ func (f Figure) Reached() bool { return f.Share >= f.Target }
 type Page struct {
 	Date     string   `json:"date"`
 	Go       string   `json:"go"`
-	Postgres string   `json:"postgres"` // as asked from it
+	Postgres string   `json:"postgres,omitempty"` // as asked from it
+	MySQL    []string `json:"mysql,omitempty"`    // as asked from each
 	Redis    string   `json:"redis,omitempty"`
 	CPUs     int      `json:"cpus"`
 	Figures  []Figure `json:"figures"`
+	Commits  *Commits `json:"commits,omitempty"`
+	Growth   []Growth `json:"growth,omitempty"`
 }
 
 const repetitions = 3
@@ -84,13 +97,16 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	}
 	defer h.close()
 	p.Date, p.Go, p.CPUs = time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU()
-	p.Postgres, p.Redis = h.version, h.redisVersion
+	h.describe(p)
+	if c.Keys > 0 {
+		return h.grow(ctx, p)
+	}
 	rates := make(map[string]float64)
-	for _, w := range ways(c) {
+	for _, w := range h.ways() {
 		if !strings.Contains(w.name, c.Only) {
 			continue
 		}
-		f, err := h.measure(ctx, w)
+		f, err := measure(ctx, h, c, w)
 		if err != nil {
 			return fmt.Errorf("%s, %d workers: %w", w.name, w.workers, err)
 		}
@@ -98,31 +114,43 @@ func Run(ctx context.Context, c Config, p *Page) error {
 		if w.of != "" {
 			f.Of, f.Share = w.of, f.Rate/rates[fmt.Sprint(w.of, w.ofWorkers)]
 		}
-		f.Target, f.Network = w.target, c.Network
+		f.Target, f.Network, f.Server = w.target, c.Network, h.name()
 		p.Figures = append(p.Figures, f)
 		c.Log(fmt.Sprintf("%-34s %2d workers %9.0f/s  %.3g of %s", f.Name, f.Workers, f.Rate, f.Share, f.Of))
 	}
-	return nil
+	return h.more(ctx, p)
+}
+
+func open(ctx context.Context, c Config) (hall, error) {
+	switch {
+	case c.Postgres != "" && c.MySQL != "":
+		return nil, fmt.Errorf("Config.Postgres and Config.MySQL are both set: measure one after the other; nothing was done")
+	case c.MySQL != "":
+		return openMySQL(ctx, c)
+	}
+	return openPostgres(ctx, c)
 }
 
 // measure takes the medians of a way. F is that before and that after, averaged.
-func (h *hall) measure(ctx context.Context, w way) (Figure, error) {
-	var rates, shares []float64
-	n := max(w.least, h.c.Deliveries/max(1, w.slower))
+func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
+	var rates, shares, turns []float64
+	n := max(w.least, c.Deliveries/max(1, w.slower))
 	ceiling := func() (float64, error) {
-		d, err := h.ceiling(ctx, newLoad(h.c.Deliveries, w.workers, w.distinct))
-		return float64(h.c.Deliveries) / d.Seconds(), err
+		d, err := h.ceiling(ctx, newLoad(c.Deliveries, w.workers, w.distinct))
+		return float64(c.Deliveries) / d.Seconds(), err
 	}
-	for range h.c.Repetitions {
+	for range c.Repetitions {
 		runtime.GC()
 		before, err := ceiling()
 		if err != nil {
 			return Figure{}, err
 		}
-		d, err := w.run(ctx, h, newLoad(n, w.workers, w.distinct))
+		spoken := h.turns()
+		d, err := w.run(ctx, newLoad(n, w.workers, w.distinct))
 		if err != nil {
 			return Figure{}, err
 		}
+		turns = append(turns, float64(h.turns()-spoken)*perTransaction/float64(n))
 		after, err := ceiling()
 		if err != nil {
 			return Figure{}, err
@@ -130,7 +158,7 @@ func (h *hall) measure(ctx context.Context, w way) (Figure, error) {
 		rate := float64(n) / d.Seconds()
 		rates, shares = append(rates, rate), append(shares, rate/((before+after)/2))
 	}
-	return Figure{Name: w.name, Workers: w.workers, Of: "F", Share: median(shares), Rate: median(rates)}, nil
+	return Figure{Name: w.name, Workers: w.workers, Of: "F", Share: median(shares), Rate: median(rates), Turns: median(turns)}, nil
 }
 
 func median(list []float64) float64 {

@@ -19,21 +19,18 @@ var unlock = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then retu
 // textbook is the pattern that articles teach: a lock in Redis, a look whether
 // the id was processed, the work and the mark in a transaction, the lock given
 // back. One message after the other.
-func textbook(ctx context.Context, h *hall, l *load) (time.Duration, error) {
+func (h *postgresHall) textbook(ctx context.Context, l *load) (time.Duration, error) {
 	if err := h.fresh(ctx); err != nil {
 		return 0, err
 	}
 	client := redis.NewClient(&redis.Options{Addr: h.redis})
 	defer func() { _ = client.Close() }()
 	errs := make([]error, len(l.parts))
-	conns := make([]*pgx.Conn, len(l.parts))
-	for i := range conns {
-		var err error
-		if conns[i], err = pgx.Connect(ctx, h.url); err != nil {
-			return 0, err
-		}
-		defer func() { _ = conns[i].Close(ctx) }()
+	conns, done, err := h.connect(ctx, len(l.parts))
+	if err != nil {
+		return 0, err
 	}
+	defer done()
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for i, part := range l.parts {
@@ -53,7 +50,7 @@ func textbook(ctx context.Context, h *hall, l *load) (time.Duration, error) {
 	return took, h.check(ctx, l)
 }
 
-func (h *hall) lockLookWork(ctx context.Context, client *redis.Client, conn *pgx.Conn, m rollcall.Message) error {
+func (h *postgresHall) lockLookWork(ctx context.Context, client *redis.Client, conn *pgx.Conn, m rollcall.Message) error {
 	text := func(s string) string { return strings.ReplaceAll(s, "~", h.schema) }
 	lock, owner := "lock:"+string(m.ID), "worker"
 	if won, err := client.SetNX(ctx, lock, owner, 30*time.Second).Result(); err != nil || !won {

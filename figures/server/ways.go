@@ -11,21 +11,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/memory"
-	"github.com/rollcall-mq/rollcall/store/postgres"
 )
-
-// way is one way from deliveries to rows.
-type way struct {
-	name      string
-	workers   int
-	target    float64
-	of        string // another way and its workers, of which it is a share; empty: F
-	ofWorkers int
-	distinct  bool // no repeats: the strategy lets the sender's own pass
-	slower    int  // how many times fewer deliveries
-	least     int
-	run       func(ctx context.Context, h *hall, l *load) (time.Duration, error)
-}
 
 const (
 	textbookName = "textbook: lock, look, work, unlock"
@@ -33,43 +19,45 @@ const (
 	serialName   = "serial handlers"
 )
 
-func ways(c Config) (all []way) {
+func (h *postgresHall) ways() (all []way) {
+	c := h.c
 	add := func(w way) { all = append(all, w) }
 	for _, n := range []int{1, 4} {
-		add(way{name: "by stamp", workers: n, target: 0.90, run: setBased(memory.Replayable, rollcall.ByStamp)})
-		add(way{name: "by position", workers: n, target: 0.90, distinct: true, run: setBased(memory.Replayable, rollcall.ByPosition)})
-		add(way{name: "Inbox (by key)", workers: n, target: 0.60, run: setBased(memory.Replayable, rollcall.ByKey)})
-		add(way{name: "Inbox, random keys", workers: n, run: randomKeys})
-		add(way{name: "the table's own unique key", workers: n, target: 0.75, run: ownKey})
+		add(way{name: "by stamp", workers: n, target: 0.90, run: h.setBased(memory.Replayable, rollcall.ByStamp)})
+		add(way{name: "by position", workers: n, target: 0.90, distinct: true, run: h.setBased(memory.Replayable, rollcall.ByPosition)})
+		add(way{name: "Inbox (by key)", workers: n, target: 0.60, run: h.setBased(memory.Replayable, rollcall.ByKey)})
+		add(way{name: "Inbox, random keys", workers: n, run: h.randomKeys})
+		add(way{name: "the table's own unique key", workers: n, target: 0.75, run: h.ownKey})
 		if c.Redis != "" {
-			add(way{name: textbookName, workers: n, slower: 100, least: 1000, run: textbook})
+			add(way{name: "Record in Redis, pipelined", workers: n, target: 0.20, run: h.record})
+			add(way{name: textbookName, workers: n, slower: 100, least: 1000, run: h.textbook})
 		}
-		add(way{name: serialName, workers: n, slower: 20, least: 2000, run: handlers(false, false)})
-		add(way{name: gatheredName, workers: n, target: 0.40, slower: 2, run: handlers(true, false)})
+		add(way{name: serialName, workers: n, slower: 20, least: 2000, run: h.handlers(false, false)})
+		add(way{name: gatheredName, workers: n, target: 0.40, slower: 2, run: h.handlers(true, false)})
 		if c.Network && c.Redis != "" {
-			add(way{name: serialName, workers: n, target: 4, of: textbookName, ofWorkers: 1, slower: 20, least: 2000, run: handlers(false, false)})
-			add(way{name: gatheredName, workers: n, target: 150, of: textbookName, ofWorkers: 1, slower: 2, run: handlers(true, false)})
+			add(way{name: serialName, workers: n, target: 4, of: textbookName, ofWorkers: 1, slower: 20, least: 2000, run: h.handlers(false, false)})
+			add(way{name: gatheredName, workers: n, target: 150, of: textbookName, ofWorkers: 1, slower: 2, run: h.handlers(true, false)})
 		}
-		add(way{name: "gathered, 0.1 % fail", workers: n, target: 0.50, of: gatheredName, ofWorkers: n, slower: 2, run: handlers(true, true)})
+		add(way{name: "gathered, 0.1 % fail", workers: n, target: 0.50, of: gatheredName, ofWorkers: n, slower: 2, run: h.handlers(true, true)})
 	}
-	add(way{name: "by stamp, one sender, competing", workers: 8, target: 0.70, run: competing})
+	if c.Network && c.Redis != "" {
+		add(way{name: serialName, workers: 16, target: 40, of: textbookName, ofWorkers: 1, slower: 10, least: 4000, run: h.handlers(false, false)})
+	}
+	add(way{name: "by stamp, one sender, competing", workers: 8, target: 0.70, run: h.competing})
 	return all
 }
 
 // ceiling is F: distinct orders from memory, 500 a transaction, each transaction
 // one turn, as many connections as there are parts.
-func (h *hall) ceiling(ctx context.Context, l *load) (time.Duration, error) {
+func (h *postgresHall) ceiling(ctx context.Context, l *load) (time.Duration, error) {
 	if err := h.fresh(ctx); err != nil {
 		return 0, err
 	}
-	conns := make([]*pgx.Conn, len(l.distinct))
-	for i := range conns {
-		var err error
-		if conns[i], err = pgx.Connect(ctx, h.url); err != nil {
-			return 0, err
-		}
-		defer func() { _ = conns[i].Close(ctx) }()
+	conns, done, err := h.connect(ctx, len(l.distinct))
+	if err != nil {
+		return 0, err
 	}
+	defer done()
 	errs := make([]error, len(conns))
 	var wg sync.WaitGroup
 	begin := time.Now()
@@ -86,7 +74,7 @@ func (h *hall) ceiling(ctx context.Context, l *load) (time.Duration, error) {
 
 const perTransaction = 500
 
-func (h *hall) write(ctx context.Context, conn *pgx.Conn, orders []order) error {
+func (h *postgresHall) write(ctx context.Context, conn *pgx.Conn, orders []order) error {
 	for len(orders) > 0 {
 		part := orders[:min(perTransaction, len(orders))]
 		orders = orders[len(part):]
@@ -102,7 +90,7 @@ func (h *hall) write(ctx context.Context, conn *pgx.Conn, orders []order) error 
 }
 
 // queue adds the effect of orders, set-based.
-func (h *hall) queue(b *pgx.Batch, orders []order, tail string) {
+func (h *postgresHall) queue(b *pgx.Batch, orders []order, tail string) {
 	n := len(orders)
 	numbers, accounts, amounts := make([]int64, n), make([]int32, n), make([]int32, n)
 	for i, o := range orders {
@@ -120,14 +108,10 @@ func (h *hall) queue(b *pgx.Batch, orders []order, tail string) {
 }
 
 // batch is the handler of set-based effects.
-func (h *hall) batch(tail string) rollcall.BatchHandler[pgx.Tx] {
+func (h *postgresHall) batch(tail string) rollcall.BatchHandler[pgx.Tx] {
 	return func(ctx context.Context, tx pgx.Tx, messages []rollcall.Message) ([]error, error) {
-		orders := make([]order, len(messages))
-		for i, m := range messages {
-			orders[i] = parse(m.Body)
-		}
 		var b pgx.Batch
-		h.queue(&b, orders, tail)
+		h.queue(&b, parseAll(messages), tail)
 		return nil, tx.SendBatch(ctx, &b).Close()
 	}
 }
@@ -140,9 +124,9 @@ func config(watch rollcall.Observer, by rollcall.Strategy) rollcall.ConsumerConf
 	return c
 }
 
-func setBased(shape memory.Shape, by rollcall.Strategy) func(context.Context, *hall, *load) (time.Duration, error) {
-	return func(ctx context.Context, h *hall, l *load) (time.Duration, error) {
-		return h.consume(ctx, l, shape, len(l.parts), func(source rollcall.Source, store *postgres.Store, watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
+func (h *postgresHall) setBased(shape memory.Shape, by rollcall.Strategy) runner {
+	return func(ctx context.Context, l *load) (time.Duration, error) {
+		return consume(ctx, h, l, shape, len(l.parts), func(source rollcall.Source, store rollcall.Store[pgx.Tx], watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
 			return rollcall.NewBatchConsumer(group, source, store, h.batch(""), config(watch, by))
 		})
 	}
@@ -150,30 +134,30 @@ func setBased(shape memory.Shape, by rollcall.Strategy) func(context.Context, *h
 
 const group = "bench"
 
-func randomKeys(ctx context.Context, h *hall, l *load) (time.Duration, error) {
+func (h *postgresHall) randomKeys(ctx context.Context, l *load) (time.Duration, error) {
 	l.randomIDs()
-	return setBased(memory.Replayable, rollcall.ByKey)(ctx, h, l)
+	return h.setBased(memory.Replayable, rollcall.ByKey)(ctx, l)
 }
 
 // ownKey records nothing: the order's primary key decides.
-func ownKey(ctx context.Context, h *hall, l *load) (time.Duration, error) {
-	return h.consume(ctx, l, memory.Replayable, len(l.parts), func(source rollcall.Source, store *postgres.Store, watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
+func (h *postgresHall) ownKey(ctx context.Context, l *load) (time.Duration, error) {
+	return consume(ctx, h, l, memory.Replayable, len(l.parts), func(source rollcall.Source, store rollcall.Store[pgx.Tx], watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
 		return rollcall.NewBatchConsumer(group, source, store, h.batch(" ON CONFLICT DO NOTHING"), config(watch, rollcall.ByNone))
 	})
 }
 
 // competing: one sender's messages in one queue, dealt to all workers.
-func competing(ctx context.Context, h *hall, l *load) (time.Duration, error) {
+func (h *postgresHall) competing(ctx context.Context, l *load) (time.Duration, error) {
 	workers := len(l.parts)
 	one := newLoad(l.n, 1, false)
-	return h.consume(ctx, one, memory.Shared, workers, func(source rollcall.Source, store *postgres.Store, watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
+	return consume(ctx, h, one, memory.Shared, workers, func(source rollcall.Source, store rollcall.Store[pgx.Tx], watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
 		return rollcall.NewBatchConsumer(group, source, store, h.sorted(), config(watch, rollcall.ByStamp))
 	})
 }
 
 // sorted is batch for workers that meet at the accounts: rows are locked in one
 // order first.
-func (h *hall) sorted() rollcall.BatchHandler[pgx.Tx] {
+func (h *postgresHall) sorted() rollcall.BatchHandler[pgx.Tx] {
 	return func(ctx context.Context, tx pgx.Tx, messages []rollcall.Message) ([]error, error) {
 		orders, accounts := make([]order, len(messages)), make([]int32, len(messages))
 		for i, m := range messages {
@@ -188,8 +172,8 @@ func (h *hall) sorted() rollcall.BatchHandler[pgx.Tx] {
 }
 
 // handlers are plain ones, a message each: two statements.
-func handlers(gather, fail bool) func(context.Context, *hall, *load) (time.Duration, error) {
-	return func(ctx context.Context, h *hall, l *load) (time.Duration, error) {
+func (h *postgresHall) handlers(gather, fail bool) runner {
+	return func(ctx context.Context, l *load) (time.Duration, error) {
 		insert := strings.ReplaceAll("INSERT INTO ~.orders VALUES ($1, $2, $3)", "~", h.schema)
 		update := strings.ReplaceAll("UPDATE ~.accounts SET balance = balance + $1 WHERE id = $2", "~", h.schema)
 		handle := func(ctx context.Context, tx pgx.Tx, m rollcall.Message) error {
@@ -208,7 +192,7 @@ func handlers(gather, fail bool) func(context.Context, *hall, *load) (time.Durat
 		if fail {
 			l.without(fails)
 		}
-		return h.consume(ctx, l, memory.Replayable, len(l.parts), func(source rollcall.Source, store *postgres.Store, watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
+		return consume(ctx, h, l, memory.Replayable, len(l.parts), func(source rollcall.Source, store rollcall.Store[pgx.Tx], watch rollcall.Observer) *rollcall.Consumer[pgx.Tx] {
 			c := config(watch, rollcall.ByStamp)
 			c.Gather = gather
 			return rollcall.NewConsumer(group, source, store, handle, c)

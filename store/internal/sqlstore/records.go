@@ -51,30 +51,24 @@ func (r Records) claim(ctx context.Context, group string, claims []rollcall.KeyC
 	for i, at := range part {
 		keys[i], owners[i] = claims[at].Key[:], claims[at].Owner[:]
 	}
-	fresh, all, err := r.insertKeys(ctx, group, keys, owners)
+	mark := make([]byte, 8)
+	_, _ = rand.Read(mark) // never fails
+	all, err := r.insertKeys(ctx, group, keys, owners, mark)
 	if err != nil {
 		return nil, err
 	}
-	var lost [][]byte
-	for i, at := range part {
-		if all || fresh[string(keys[i])] {
-			out[at] = rollcall.KeyAnswer{Fresh: true}
-		} else {
-			lost = append(lost, keys[i])
+	var has map[string]rollcall.KeyAnswer
+	if !all {
+		if has, err = r.owners(ctx, group, keys, mark); err != nil {
+			return nil, err
 		}
 	}
-	if len(lost) == 0 {
-		return nil, nil
-	}
-	owned, err := r.owners(ctx, group, lost)
-	if err != nil {
-		return nil, err
-	}
 	for i, at := range part {
-		if all || fresh[string(keys[i])] {
+		if all {
+			out[at] = rollcall.KeyAnswer{Fresh: true}
 			continue
 		}
-		answer, found := owned[string(keys[i])]
+		answer, found := has[string(keys[i])]
 		if !found {
 			gone = append(gone, at)
 		}
@@ -124,43 +118,34 @@ func ownerOf(key, owner []byte) (rollcall.Identity, error) {
 	return rollcall.Identity(owner), nil
 }
 
-// insertKeys says whether it inserted all keys, or which. Each call has a mark of
-// its own and reads it back; the count of rows says only that it need not, when
-// all were inserted.
-func (r Records) insertKeys(ctx context.Context, group string, keys, owners [][]byte) (fresh map[string]bool, all bool, err error) {
+// insertKeys reports whether it inserted all keys. Each call has a mark of its
+// own, by which owners knows its rows; the count says only that it need not look,
+// when all were inserted.
+func (r Records) insertKeys(ctx context.Context, group string, keys, owners [][]byte, mark []byte) (all bool, err error) {
 	fields := []field{value("grp", "text", group), expr("at", "(SELECT {nanos})"), list("dedup_key", "bytea", keys), list("owner", "bytea", owners)}
-	fresh = make(map[string]bool)
-	mark := make([]byte, 8)
-	_, _ = rand.Read(mark) // never fails
 	query, list := r.D.insert("inbox", len(keys), r.D.nothing("grp, dedup_key"), append(fields, value("mark", "bytea", mark))...)
 	n, err := r.Q.Exec(ctx, query, list...)
-	if err != nil || n == int64(len(keys)) {
-		return fresh, true, err
-	}
-	which, some := in(r.D, "dedup_key", keys)
-	err = r.Q.Query(ctx, "SELECT dedup_key FROM rollcall.inbox WHERE grp = ? AND mark = ? AND "+which, append(args(group, mark), some...), func(row Row) error {
-		var key []byte
-		err := row.Scan(&key)
-		fresh[string(key)] = true
-		return err
-	})
-	return fresh, false, err
+	return n == int64(len(keys)), err
 }
 
-// owners reads who has keys, and whether an aside row that is dead or parked
-// holds them.
-func (r Records) owners(ctx context.Context, group string, keys [][]byte) (map[string]rollcall.KeyAnswer, error) {
+// owners reads which keys the call with this mark inserted, who has the others,
+// and whether an aside row that is dead or parked holds them.
+func (r Records) owners(ctx context.Context, group string, keys [][]byte, mark []byte) (map[string]rollcall.KeyAnswer, error) {
 	out := make(map[string]rollcall.KeyAnswer, len(keys))
 	which, list := in(r.D, "k.dedup_key", keys)
-	err := r.Q.Query(ctx, `SELECT k.dedup_key, k.owner, EXISTS (SELECT 1 FROM rollcall.asides a WHERE a.grp = k.grp AND a.dedup_key = k.dedup_key
-			AND a.owns_key = true AND a.state IN ('dead', 'parked')) FROM rollcall.inbox k WHERE k.grp = ? AND `+which, append(args(group), list...), func(row Row) error {
+	err := r.Q.Query(ctx, `SELECT k.dedup_key, k.owner, k.mark = ?, CASE WHEN k.mark = ? THEN false ELSE EXISTS (SELECT 1 FROM rollcall.asides a
+			WHERE a.grp = k.grp AND a.dedup_key = k.dedup_key AND a.owns_key = true AND a.state IN ('dead', 'parked')) END
+		FROM rollcall.inbox k WHERE k.grp = ? AND `+which, append(args(mark, mark, group), list...), func(row Row) error {
 		var key, owner []byte
-		var held bool
-		if err := row.Scan(&key, &owner, &held); err != nil {
+		var answer rollcall.KeyAnswer
+		if err := row.Scan(&key, &owner, &answer.Fresh, &answer.Held); err != nil {
 			return err
 		}
 		id, err := ownerOf(key, owner)
-		out[string(key)] = rollcall.KeyAnswer{Owner: id, Held: held}
+		if !answer.Fresh {
+			answer.Owner = id
+		}
+		out[string(key)] = answer
 		return err
 	})
 	return out, err

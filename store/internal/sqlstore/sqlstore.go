@@ -107,6 +107,9 @@ func (d *Dialect) SQL(query string) string {
 
 func (d *Dialect) bind(query string) string {
 	query = strings.ReplaceAll(query, "rollcall.", d.Schema+".")
+	if !d.Arrays { // there it is not worked out once, but parsed anew for each row
+		query = strings.ReplaceAll(query, "(SELECT {nanos})", "{nanos}")
+	}
 	query = strings.ReplaceAll(query, "{nanos}", d.Nanos)
 	query = strings.ReplaceAll(query, "{share}", d.Share)
 	if !d.Arrays {

@@ -1,0 +1,50 @@
+package server
+
+// texts are what is said before and after the figures of a page.
+type texts struct{ head, tail string }
+
+// postgresText explains what is missed.
+var postgresText = texts{`# Figures: PostgreSQL
+
+%s, %s, %d cores shared with other work, measured %s; medians of %d, each against an F measured just
+before and just after. F is the same effects (an order and the balance of one of a thousand accounts), 500 a transaction, one
+turn a transaction, the repeats (a fifth) taken out beforehand. "Network": 0.5 ms more for each turn, 1 ms for each commit.
+"Turns": to the servers, for each 500 deliveries, connecting included. The log lies in memory. Read ratios. Written by
+
+    rollcall bench --messages 100000 --postgres URL --redis ADDRESS --out docs/figures-postgres.json --svg docs/figures-postgres.svg
+    rollcall bench --postgres URL --keys 20000000 --out docs/figures-postgres.json   # growth, keeps the other figures
+    UPDATE=1 go test -run TestPage ./figures/server
+`, `
+**Where the time goes.** A batch of an owned partition takes two turns (ADR 0009): all up to the effect, and the records with
+COMMIT; F one. What the turns column has above that is connecting, the first batch of a partition, which asks, and batches that
+are not full; an Inbox has about two more. With one worker client and server take turns, so each turn is idle time of both. An
+Inbox writes a row and an index entry more for each message; its keys are ordered by time where ids are UUIDs version 7
+(ADR 0010), "random keys" are others. Of the client's CPU the engine had about a fifth, pgx's encoding of arrays and the socket
+most of the rest (profiled before ADR 0009). Competing workers of one queue redo a batch when a copy of one of its messages was
+committed elsewhere while it ran. What fails among gathered handlers costs turns: the column shows how many.
+
+**Record in Redis, pipelined**: 500 keys are claimed in one turn, the fresh ones' effect is committed without a record, and they
+are completed in one turn, the three side by side for batches that follow each other. A crash in between may repeat an effect.
+`}
+
+// mysqlText is the same for MySQL and MariaDB.
+var mysqlText = texts{`# Figures: MySQL and MariaDB
+
+%s, %s, %d cores shared with other work, measured %s; medians of %d, each against an F measured just
+before and just after. F is the same effects (an order and the balance of one of a thousand accounts), 500 a transaction, each one
+packet of four statements (BEGIN, an INSERT of 500 rows, an UPDATE joined with the sums as JSON, COMMIT), the repeats (a fifth)
+taken out beforehand. Tried for the balances, too: INSERT … ON DUPLICATE KEY UPDATE, a join with rows of UNION ALL, and a join
+with the orders just written; the list as JSON was the fastest on both, or within the noise of it. "Network": 0.5 ms more for
+each turn; commits are not delayed there, as they are on PostgreSQL's page. "Turns": to the server, for each 500 deliveries,
+connecting included; F takes one for 500 distinct ones. The log lies in memory. Read ratios. Written by
+
+    rollcall bench --mysql DSN --mysql DSN --out docs/figures-mysql.json --svg docs/figures-mysql.svg
+    UPDATE=1 go test -run TestPage ./figures/server
+`, `
+**Where the time goes.** F takes one turn a transaction, a batch nine: START TRANSACTION, the token, who waits, the rolls with
+their locks, the two statements of the effect, the rolls, the counters, COMMIT; an Inbox two more. (The
+column has connecting and making the tables, too.) The client sends one statement
+a packet: with several in one, a handler's text could carry a COMMIT behind another statement. For the same reason a handler
+cannot send its own together. An Inbox spells its keys out in the text of an INSERT and, in a batch with a repeat, in that of
+a SELECT.
+`}
