@@ -5,10 +5,14 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
 )
 
 // patience is how much longer than the server the client waits for an answer.
@@ -88,9 +92,13 @@ func seconds(d time.Duration) string {
 // connector opens connections that guard their transactions.
 type connector struct {
 	driver.Connector
-	bare  driver.Connector // without the session's settings, to kill
-	idle  time.Duration
-	reads time.Duration
+	several driver.Connector // for texts of several statements
+	bare    driver.Connector // without the session's settings, to kill
+	idle    time.Duration
+	reads   time.Duration
+
+	gathers atomic.Bool // connections are to take texts of several statements
+	texts   sqltext.Memo[said]
 }
 
 func newConnector(mc *mysql.Config, config Config) (*connector, error) {
@@ -101,12 +109,22 @@ func newConnector(mc *mysql.Config, config Config) (*connector, error) {
 		return nil, err
 	}
 	c, err := mysql.NewConnector(mc)
-	return &connector{Connector: c, bare: k, idle: idle(config), reads: mc.ReadTimeout}, err
+	if err != nil {
+		return nil, err
+	}
+	mc = mc.Clone()
+	mc.MultiStatements = true
+	several, err := mysql.NewConnector(mc)
+	return &connector{Connector: c, several: several, bare: k, idle: idle(config), reads: mc.ReadTimeout}, err
 }
 
 // Connect opens one connection.
 func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	raw, err := k.Connector.Connect(ctx)
+	opens, several := k.Connector, k.gathers.Load()
+	if several {
+		opens = k.several
+	}
+	raw, err := opens.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +133,7 @@ func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("mysql store: the driver's connection %T lacks what this version of rollcall needs", raw)
 	}
-	c := &conn{inner: in, from: k, used: time.Now()}
+	c := &conn{inner: in, from: k, used: time.Now(), several: several}
 	if err := c.settle(ctx); err != nil {
 		_ = raw.Close()
 		return nil, err
@@ -124,24 +142,23 @@ func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // settle sets what has another name on each server, and asks for the
-// connection's number.
+// connection's number and for how the server reads texts.
 func (c *conn) settle(ctx context.Context) error {
 	if _, err := c.inner.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", nil); err != nil {
 		return err
 	}
-	rows, err := c.inner.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
+	rows, err := c.inner.QueryContext(ctx, "SELECT CAST(CONNECTION_ID() AS CHAR), @@character_set_client", nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
-	value := make([]driver.Value, 1)
-	if err := rows.Next(value); err != nil {
+	values := make([]driver.Value, 2)
+	if err := rows.Next(values); err != nil {
 		return err
 	}
-	c.id = fmt.Sprintf("%d", value[0])
-	if text, is := value[0].([]byte); is {
-		c.id = string(text)
-	}
+	c.id = fmt.Sprintf("%s", values[0])
+	// In others a byte of a letter may be a quote or a backslash.
+	c.safe = slices.Contains([]string{"utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "binary"}, fmt.Sprintf("%s", values[1]))
 	return nil
 }
 

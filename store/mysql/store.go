@@ -38,6 +38,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -47,6 +48,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -100,6 +102,8 @@ type Store struct {
 	name    string // address and database, for errors
 	pool    *sql.DB
 	user    *sql.DB
+	lanes   *sql.DB // of virtual connections, see Tx.Gather
+	texts   sqltext.Memo[said]
 	version string
 	closed  atomic.Bool
 }
@@ -124,6 +128,8 @@ func Open(ctx context.Context, dsn string, config Config) (*Store, error) {
 	if s.pool, s.user, err = pools(mc, config); err != nil {
 		return nil, fmt.Errorf("%w: mysql: dsn: %w", rollcall.ErrConfig, err)
 	}
+	s.lanes = sql.OpenDB(virtual{})
+	s.lanes.SetMaxIdleConns(100)
 	if err = s.inspect(ctx); err == nil && !config.NoMigrate {
 		err = s.Migrate(ctx)
 	}
@@ -155,11 +161,7 @@ func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	err := s.pool.Close()
-	if other := s.user.Close(); err == nil {
-		err = other
-	}
-	return err
+	return errors.Join(s.pool.Close(), s.user.Close(), s.lanes.Close())
 }
 
 func (s *Store) open() error {
