@@ -17,9 +17,13 @@ import (
 var errLeft = errors.New("mysql store: the handler has returned, its transaction is not its own any more; the statement was not run; " +
 	"wait in the handler for the goroutines that it starts")
 
-// straggler is how long statements wait for handlers that compute, or wait for
-// something else, before they travel without theirs.
-const straggler = 2 * time.Millisecond
+// Statements wait for handlers that compute, or wait for something else: until
+// none has joined for straggler, and never longer than patient, before they
+// travel without theirs.
+const (
+	straggler = 2 * time.Millisecond
+	patient   = 10 * straggler
+)
 
 // gathering is handlers side by side in one transaction. Their statements
 // travel together as soon as every handler that is not done waits for one.
@@ -32,6 +36,8 @@ type gathering struct {
 	waiting []*statement
 	sending bool
 	timer   *time.Timer
+	since   time.Time // the first of those waiting came
+	seen    int       // how many were waiting when the timer was set
 	txs     []*sql.Tx // what the lanes were given
 }
 
@@ -156,12 +162,8 @@ func (g *gathering) advance(now bool) {
 	}
 	if !now && len(g.waiting) < g.live {
 		if g.timer == nil {
-			g.timer = time.AfterFunc(straggler, func() {
-				g.mu.Lock()
-				defer g.mu.Unlock()
-				g.timer = nil
-				g.advance(true)
-			})
+			g.since = time.Now()
+			g.wait()
 		}
 		return
 	}
@@ -172,6 +174,26 @@ func (g *gathering) advance(now bool) {
 	all := g.waiting
 	g.waiting, g.sending = nil, true
 	go g.send(all)
+}
+
+// wait sets the timer. It is called with mu held.
+func (g *gathering) wait() {
+	g.seen = len(g.waiting)
+	var mine *time.Timer
+	mine = time.AfterFunc(straggler, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.timer != mine { // it was stopped too late
+			return
+		}
+		if len(g.waiting) > g.seen && time.Since(g.since) < patient {
+			g.wait()
+			return
+		}
+		g.timer = nil
+		g.advance(true)
+	})
+	g.timer = mine
 }
 
 func (g *gathering) send(all []*statement) {

@@ -3,6 +3,7 @@
 package mysql_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -112,7 +113,7 @@ const getAccount = `-- name: GetAccount :one
 SELECT balance, opened, note FROM %s.account WHERE name = ?
 `
 
-func (q queries) getAccount(ctx context.Context, name string) (balance int64, opened time.Time, note sql.NullString, err error) {
+func (q queries) getAccount(ctx context.Context, name string) (balance int64, opened string, note sql.NullString, err error) {
 	err = q.db.QueryRowContext(ctx, fmt.Sprintf(getAccount, q.schema), name).Scan(&balance, &opened, &note)
 	return balance, opened, note, err
 }
@@ -166,7 +167,7 @@ func TestGatheredHandlers(t *testing.T) {
 			case errors.Is(err, sql.ErrNoRows):
 			case err != nil:
 				return err
-			case !at.Equal(opened) || note.Valid:
+			case at != opened.Format("2006-01-02 15:04:05.000000") || note.Valid:
 				return fmt.Errorf("opened %v, note %v", at, note)
 			}
 			names, err := q.listAccounts(ctx, "b", "c")
@@ -204,7 +205,8 @@ func TestGatheredHandlers(t *testing.T) {
 	})
 }
 
-// turns counts what is written to a server: a packet is a turn.
+// turns counts the packets to a server that name a table of the test's: each is a
+// turn.
 type turns struct{ n atomic.Int64 }
 
 func (c *turns) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -219,7 +221,9 @@ type turningConn struct {
 }
 
 func (c *turningConn) Write(b []byte) (int, error) {
-	c.turns.n.Add(1)
+	if bytes.Contains(b, []byte(".turns_")) {
+		c.turns.n.Add(1)
+	}
 	return c.Conn.Write(b)
 }
 
@@ -231,24 +235,23 @@ func TestGatheredTurns(t *testing.T) {
 		for _, gather := range []bool{false, true} {
 			wire := new(turns)
 			b := newBench(t, server, mysql.Config{Dial: wire.dial})
+			exec(t, b.store, b.sql("CREATE TABLE ~turns_ (n INT PRIMARY KEY, v INT NOT NULL) ENGINE=InnoDB"))
 			b.send(n, ownKeys)
-			var first, last atomic.Int64
+			wire.n.Store(0)
 			b.run(rollcall.ConsumerConfig{Gather: gather, Batch: n}, func(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
-				first.CompareAndSwap(0, wire.n.Load())
 				var have int
-				if err := tx.QueryRowContext(ctx, b.sql("SELECT COUNT(*) FROM ~e WHERE n = ?"), string(m.Body)).Scan(&have); err != nil {
+				if err := tx.QueryRowContext(ctx, b.sql("SELECT COUNT(*) FROM ~turns_ WHERE n = ?"), string(m.Body)).Scan(&have); err != nil {
 					return err
 				}
-				_, err := tx.ExecContext(ctx, b.sql("INSERT INTO ~e (n, v) VALUES (?, ?)"), string(m.Body), have)
-				last.Store(wire.n.Load())
+				_, err := tx.ExecContext(ctx, b.sql("INSERT INTO ~turns_ (n, v) VALUES (?, ?)"), string(m.Body), have)
 				return err
 			})
-			if got := b.number("SELECT COUNT(*) FROM ~e"); got != n {
+			took := wire.n.Load()
+			if got := b.number("SELECT COUNT(*) FROM ~turns_"); got != n {
 				t.Fatalf("%d effects, want %d", got, n)
 			}
-			took := last.Load() - first.Load()
 			t.Logf("gathered %v: %d handlers took %d turns", gather, n, took)
-			if gather && took > 6 || !gather && took < 2*n {
+			if gather && took > 6 || !gather && took != 2*n { // 2, and a few when the machine is busy
 				t.Errorf("gathered %v: %d turns", gather, took)
 			}
 		}
