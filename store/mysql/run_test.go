@@ -39,7 +39,8 @@ func newLoad(t testing.TB, messages int) *load {
 	for i := 1; i <= messages; i++ {
 		all = append(all, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("id-", i)), Key: fmt.Sprint("k", i%97), Body: fmt.Append(nil, i),
 			Partition: int32(i % 4), Time: time.Now(),
-			Stamp: rollcall.Stamp{Life: life, Sequence: uint64(i), Origin: rollcall.OriginOf("orders")}})
+			// A lane for each partition: else all share one roll, and wait for each other.
+			Stamp: rollcall.Stamp{Life: life, Lane: uint32(i % 4), Sequence: uint64(i+3) / 4, Origin: rollcall.OriginOf("orders")}})
 	}
 	for i, r := range l.broker.Sender().Publish(context.Background(), "orders", all) {
 		if r.Fate != rollcall.Stored {
@@ -139,6 +140,7 @@ func deadlocks(t *testing.T, server *servers.Server, gather bool) {
 					}
 					return err
 				}
+				time.Sleep(time.Millisecond) // the other worker has its first row by now
 			}
 			return record(ctx, tx, m)
 		})
