@@ -36,7 +36,6 @@ type conn struct {
 	from *connector
 	id   string // the server's number of it
 	used time.Time
-	safe bool // no byte of a letter can be taken for a quote
 	// several: the server takes texts of several statements. A handler's text
 	// that may be one of those is not sent as it is.
 	several bool
@@ -138,7 +137,7 @@ func (c *conn) prepares(l call, query string, args []driver.NamedValue) bool {
 	}
 	said := c.from.texts.Of(query, examine)
 	// A handler may have changed the session's character set.
-	return !said.Sure || !c.safe || l.stained && (!said.plain || len(args) > 0)
+	return !said.Sure || l.stained && (!said.plain || len(args) > 0)
 }
 
 // harmless are statements that leave the session as it is; others may be run

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -142,23 +141,24 @@ func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // settle sets what has another name on each server, and asks for the
-// connection's number and for how the server reads texts.
+// connection's number.
 func (c *conn) settle(ctx context.Context) error {
 	if _, err := c.inner.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", nil); err != nil {
 		return err
 	}
-	rows, err := c.inner.QueryContext(ctx, "SELECT CAST(CONNECTION_ID() AS CHAR), @@character_set_client", nil)
+	rows, err := c.inner.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
-	values := make([]driver.Value, 2)
-	if err := rows.Next(values); err != nil {
+	value := make([]driver.Value, 1)
+	if err := rows.Next(value); err != nil {
 		return err
 	}
-	c.id = fmt.Sprintf("%s", values[0])
-	// In others a byte of a letter may be a quote or a backslash.
-	c.safe = slices.Contains([]string{"utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "binary"}, fmt.Sprintf("%s", values[1]))
+	c.id = fmt.Sprintf("%d", value[0])
+	if text, is := value[0].([]byte); is {
+		c.id = string(text)
+	}
 	return nil
 }
 

@@ -68,9 +68,7 @@ type lane struct {
 // virtual connection. Texts of several statements need connections that are
 // opened for that: those of a store that never gathers are not.
 func (t *Tx) Gather(ctx context.Context, lanes int) func() (*sql.Tx, func()) {
-	if t.conn.safe {
-		t.conn.from.gathers.Store(true)
-	}
+	t.conn.from.gathers.Store(true)
 	g := &gathering{t: t, ctx: ctx, live: lanes}
 	return func() (*sql.Tx, func()) {
 		l := &lane{g: g}

@@ -28,6 +28,18 @@
 // answer of a query is read whole before the handler gets its first row. Tables
 // that a handler writes must be InnoDB: in others nothing can be undone.
 //
+// # Gathered handlers
+//
+// With rollcall.ConsumerConfig.Gather each lane gets a *sql.Tx of its own, whose
+// statements travel together with those of others (docs/adr/0011): reads in one
+// text, changes in another. They are the driver's as ever, with their own rows
+// affected, ids and errors; prepared ones too, whose mistakes are found when they
+// are run. What is one session's for all is an error that names it: savepoints
+// (and so rollcall.Once), SET, USE, temporary tables, @variables, LAST_INSERT_ID()
+// in a text. The deadline of a handler ends the text in which its statement
+// travels, and the transaction with it. A text that may hide a second statement
+// (a backslash in it is enough) is prepared and goes alone: write its value as ?.
+//
 // # What it cannot do
 //
 // Servers where a lock of one node means nothing on another (Galera, group

@@ -48,7 +48,7 @@ func (c *conn) joins(st *statement) bool {
 	c.mu.Lock()
 	stained := c.stained
 	c.mu.Unlock()
-	if !c.several || !c.safe || stained || !st.said.Sure || st.said.Values != len(st.args) || st.ctx.Err() != nil {
+	if !c.several || stained || !st.said.Sure || st.said.Values != len(st.args) || st.ctx.Err() != nil {
 		return false
 	}
 	for _, arg := range st.args {
@@ -190,9 +190,6 @@ func (c *conn) change(ctx context.Context, part []*statement) int {
 // redo follows an error of a text of changes: that statement is answered with it,
 // those before it run again, those behind it are left to the next text.
 func (c *conn) redo(ctx context.Context, part []*statement, cause error) int {
-	if c.usable() != nil {
-		return c.loseAll(part, cause)
-	}
 	at, err := c.failedAt(ctx)
 	if err != nil || at < 0 || at >= len(part) {
 		return c.loseAll(part, errors.Join(cause, err))
