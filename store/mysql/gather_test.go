@@ -160,7 +160,9 @@ func TestGatheredHandlers(t *testing.T) {
 		exec(t, b.store, b.sql("INSERT INTO ~e (n) VALUES (0)"))
 		b.send(n, func(i int) string { return fmt.Sprint("k", i%37) })
 		opened := time.Date(2026, 11, 26, 17, 0, 0, 123456000, time.UTC)
+		var calls atomic.Int64
 		b.run(rollcall.ConsumerConfig{Gather: true, Batch: 100}, func(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
+			calls.Add(1)
 			q := queries{tx, b.schema}
 			balance, at, note, err := q.getAccount(ctx, m.Key)
 			switch {
@@ -201,6 +203,9 @@ func TestGatheredHandlers(t *testing.T) {
 		}
 		if sum, own, lines := b.number("SELECT v FROM ~e"), b.number("SELECT SUM(balance) FROM ~account"), b.number("SELECT COUNT(DISTINCT line) FROM ~ledger"); sum != n || own != n || lines != n {
 			t.Fatalf("sums %d and %d, %d lines, want %d", sum, own, lines, n)
+		}
+		if calls.Load() != n { // by itself each would be right at the second try
+			t.Fatalf("%d calls of %d handlers: some failed gathered", calls.Load(), n)
 		}
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -240,6 +242,69 @@ func TestTogetherLarge(t *testing.T) {
 	})
 }
 
+// TestTogetherSmallPacket: where the server takes less than we put into a text,
+// nothing is sent and the statements go one by one.
+func TestTogetherSmallPacket(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *servers.Server) {
+		b := newBench(t, server, mysql.Config{})
+		before := b.number("SELECT @@global.max_allowed_packet")
+		exec(t, b.store, "SET GLOBAL max_allowed_packet = 65536")
+		defer exec(t, b.store, fmt.Sprint("SET GLOBAL max_allowed_packet = ", before))
+		s := &bench{t: t, schema: b.schema, store: open(t, server, mysql.Config{Schema: b.schema})}
+		s.warm()
+		tx := begin(t, s.store)
+		var lanes []func(context.Context, *sql.Tx) error
+		for i := range 10 {
+			lanes = append(lanes, func(ctx context.Context, x *sql.Tx) error {
+				var got int
+				if err := x.QueryRowContext(ctx, "SELECT LENGTH(?)", make([]byte, 15_000)).Scan(&got); err != nil || got != 15_000 {
+					return fmt.Errorf("%d bytes: %w", got, err)
+				}
+				_, err := x.ExecContext(ctx, b.sql("INSERT INTO ~e (n, v) VALUES (?, LENGTH(?))"), i, strings.Repeat("'", 15_000))
+				return err
+			})
+		}
+		must(t, errors.Join(together(t, tx, lanes...)...))
+		must(t, tx.Commit(t.Context()))
+		if got := b.number("SELECT SUM(v) FROM ~e"); got != 150_000 {
+			t.Errorf("%d bytes, want 150,000", got)
+		}
+	})
+}
+
+// TestTogetherInto: a SELECT without an answer of rows leaves those beside it
+// their own.
+func TestTogetherInto(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *servers.Server) {
+		b := newBench(t, server, mysql.Config{})
+		var to sql.NullString
+		must(t, b.store.DB().QueryRow("SELECT @@secure_file_priv").Scan(&to))
+		folder := to.String
+		if folder == "" {
+			folder = os.TempDir()
+		}
+		file := filepath.Join(folder, b.schema+".txt")
+		defer func() { _ = os.Remove(file) }()
+		tx := begin(t, b.store)
+		lane := func(text string, want int) func(context.Context, *sql.Tx) error {
+			return func(ctx context.Context, x *sql.Tx) error {
+				var got int
+				err := x.QueryRowContext(ctx, text).Scan(&got)
+				if want == 0 && err != nil { // it has no rows; a server may refuse to write files
+					t.Log(err)
+					return nil
+				}
+				if err != nil || got != want {
+					return fmt.Errorf("%s: %d, not %d: %w", text, got, want, err)
+				}
+				return nil
+			}
+		}
+		must(t, errors.Join(together(t, tx, lane("SELECT 1", 1), lane("SELECT 2 INTO OUTFILE '"+file+"'", 0), lane("SELECT 3", 3), lane("SELECT 4", 4))...))
+		must(t, tx.Usable())
+	})
+}
+
 // TestTogetherLost: an error that takes the transaction with it is told to all
 // that travelled, is of its own class, and nothing runs afterwards.
 func TestTogetherLost(t *testing.T) {
@@ -324,6 +389,11 @@ func TestOneStatement(t *testing.T) {
 					var got string
 					value := "\xbf'; COMMIT; -- \\'; COMMIT; -- "
 					must(t, tx.User().QueryRow("SELECT CAST(HEX(?) AS CHAR)", []byte(value)).Scan(&got))
+					lane := func(ctx context.Context, x *sql.Tx) error {
+						var back string
+						return x.QueryRowContext(ctx, "SELECT HEX(?)", value).Scan(&back)
+					}
+					must(t, errors.Join(together(t, tx, lane, lane)...))
 					if mode != "SET NAMES gbk" && got != fmt.Sprintf("%X", value) {
 						t.Errorf("%s: %s", mode, got)
 					}
@@ -399,6 +469,32 @@ func TestLeftUnderWay(t *testing.T) {
 		must(t, tx.Commit(t.Context()))
 		if got := b.number("SELECT COUNT(*) FROM ~e"); refused != 1 || got != 0 {
 			t.Errorf("%d refused, %d rows; want one refused and no row", refused, got)
+		}
+	})
+}
+
+// TestTogetherFromTheSecondOn: the first gathering of a store finds connections
+// that take one statement a text; all works, and the next one has others.
+func TestTogetherFromTheSecondOn(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *servers.Server) {
+		wire := new(turns)
+		s, name := fresh(t, server, mysql.Config{Dial: wire.dial, Connections: 1})
+		exec(t, s, "CREATE TABLE "+name+".turns_ (n INT NOT NULL) ENGINE=InnoDB")
+		for _, want := range []int64{10, 1} {
+			wire.n.Store(0)
+			tx := begin(t, s)
+			lanes := make([]func(context.Context, *sql.Tx) error, 10)
+			for i := range lanes {
+				lanes[i] = func(ctx context.Context, x *sql.Tx) error {
+					_, err := x.ExecContext(ctx, "INSERT INTO "+name+".turns_ VALUES (?)", i)
+					return err
+				}
+			}
+			must(t, errors.Join(together(t, tx, lanes...)...))
+			must(t, tx.Commit(t.Context()))
+			if got := wire.n.Load(); want == 10 && got != 10 || want == 1 && got > 3 { // 1, and a few when the machine is busy
+				t.Errorf("%d turns, want %d", got, want)
+			}
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -106,26 +107,28 @@ func size(st *statement) int {
 // for the server. It says why that one's ended.
 func bound(ctx context.Context, part []*statement) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(own(ctx))
-	ends := []context.CancelFunc{cancel}
+	var first time.Time
+	stops := make([]func() bool, 0, len(part))
 	for _, st := range part {
-		if at, has := st.ctx.Deadline(); has {
-			if have, had := ctx.Deadline(); !had || at.Before(have) {
-				var end context.CancelFunc
-				ctx, end = context.WithDeadline(ctx, at)
-				ends = append(ends, end)
-			}
+		if at, has := st.ctx.Deadline(); has && (first.IsZero() || at.Before(first)) {
+			first = at
 		}
-		stop := context.AfterFunc(st.ctx, func() {
+		stops = append(stops, context.AfterFunc(st.ctx, func() {
 			if !errors.Is(st.ctx.Err(), context.DeadlineExceeded) {
 				cancel()
 			}
-		})
-		ends = append(ends, func() { stop() })
+		}))
+	}
+	end := cancel
+	if !first.IsZero() {
+		ctx, end = context.WithDeadline(ctx, first)
 	}
 	return ctx, func() {
-		for _, end := range ends {
-			end()
+		for _, stop := range stops {
+			stop()
 		}
+		end()
+		cancel()
 	}
 }
 
