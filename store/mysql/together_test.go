@@ -283,15 +283,12 @@ func TestTogetherInto(t *testing.T) {
 		if folder == "" {
 			folder = os.TempDir()
 		}
-		file := filepath.Join(folder, b.schema+".txt")
-		defer func() { _ = os.Remove(file) }()
 		tx := begin(t, b.store)
 		lane := func(text string, want int) func(context.Context, *sql.Tx) error {
 			return func(ctx context.Context, x *sql.Tx) error {
 				var got int
 				err := x.QueryRowContext(ctx, text).Scan(&got)
 				if want == 0 && err != nil { // it has no rows; a server may refuse to write files
-					t.Log(err)
 					return nil
 				}
 				if err != nil || got != want {
@@ -300,7 +297,11 @@ func TestTogetherInto(t *testing.T) {
 				return nil
 			}
 		}
-		must(t, errors.Join(together(t, tx, lane("SELECT 1", 1), lane("SELECT 2 INTO OUTFILE '"+file+"'", 0), lane("SELECT 3", 3), lane("SELECT 4", 4))...))
+		for i := range 5 { // the order in which they come is not ours
+			file := filepath.Join(folder, fmt.Sprint(b.schema, i, ".txt"))
+			must(t, errors.Join(together(t, tx, lane("SELECT 1", 1), lane("SELECT 2 INTO OUTFILE '"+file+"'", 0), lane("SELECT 3", 3), lane("SELECT 4", 4))...))
+			_ = os.Remove(file)
+		}
 		must(t, tx.Usable())
 	})
 }
