@@ -130,8 +130,8 @@ type Assumer interface {
 type Gatherer[X any] interface {
 	// Gather begins a gathering of so many lanes. What it returns gives each lane
 	// its transaction, and what the lane calls when its handlers are done. A
-	// statement waits until every lane waits or is done. When one fails, so do
-	// those that travelled behind it.
+	// statement waits until every lane waits or is done. When one fails, those that
+	// travelled behind it were not run, and fail or travel again.
 	Gather(ctx context.Context, lanes int) (lane func() (tx X, done func()))
 }
 

@@ -37,6 +37,9 @@ type conn struct {
 	from *connector
 	id   string // the server's number of it
 	used time.Time
+	// several: the server takes texts of several statements. A handler's text
+	// that may be one of those is not sent as it is.
+	several bool
 
 	mu      sync.Mutex
 	guarded bool  // a transaction of the store is open
@@ -104,13 +107,14 @@ type call struct {
 	start     time.Time
 	guarded   bool
 	procedure bool
+	stained   bool // before it
 }
 
 // admit says whether a statement may run.
 func (c *conn) admit(ctx context.Context, query string) (call, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := call{ctx: ctx, start: time.Now(), guarded: c.guarded}
+	l := call{ctx: ctx, start: time.Now(), guarded: c.guarded, stained: c.stained}
 	if c.lost != nil {
 		return l, c.lost
 	}
@@ -124,6 +128,17 @@ func (c *conn) admit(ctx context.Context, query string) (call, error) {
 	l.procedure = verb == "CALL"
 	c.stained = c.stained || !slices.Contains(harmless, verb)
 	return l, nil
+}
+
+// prepares reports whether a text must be prepared, so that the server looks
+// whether it is one statement. database/sql does that after driver.ErrSkip.
+func (c *conn) prepares(l call, query string, args []driver.NamedValue) bool {
+	if !c.several || l.ctx.Value(ownKey{}) != nil {
+		return false
+	}
+	said := c.from.texts.Of(query, examine)
+	// A handler may have changed the session's character set.
+	return !said.Sure || l.stained && (!said.plain || len(args) > 0)
 }
 
 // harmless are statements that leave the session as it is; others may be run
@@ -204,6 +219,9 @@ func (c *conn) left(l call, err error) error {
 // ExecContext runs a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	l, err := c.admit(ctx, query)
+	if err == nil && c.prepares(l, query, args) {
+		err = driver.ErrSkip
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +236,9 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // is read: others may use the transaction before the rows are.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	l, err := c.admit(ctx, query)
+	if err == nil && c.prepares(l, query, args) {
+		err = driver.ErrSkip
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +296,7 @@ func (c *conn) Begin() (driver.Tx, error) { return c.BeginTx(context.Background(
 // ResetSession drops a connection that must not be used again, and one that the
 // server is about to end.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if c.stained || time.Since(c.used) > c.from.idle/2 {
+	if c.stained || time.Since(c.used) > c.from.idle/2 || c.from.gathers.Load() && !c.several {
 		return driver.ErrBadConn
 	}
 	return c.inner.ResetSession(ctx)

@@ -6,9 +6,12 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
 )
 
 // patience is how much longer than the server the client waits for an answer.
@@ -88,9 +91,13 @@ func seconds(d time.Duration) string {
 // connector opens connections that guard their transactions.
 type connector struct {
 	driver.Connector
-	bare  driver.Connector // without the session's settings, to kill
-	idle  time.Duration
-	reads time.Duration
+	several driver.Connector // for texts of several statements
+	bare    driver.Connector // without the session's settings, to kill
+	idle    time.Duration
+	reads   time.Duration
+
+	gathers atomic.Bool // connections are to take texts of several statements
+	texts   sqltext.Memo[said]
 }
 
 func newConnector(mc *mysql.Config, config Config) (*connector, error) {
@@ -101,12 +108,22 @@ func newConnector(mc *mysql.Config, config Config) (*connector, error) {
 		return nil, err
 	}
 	c, err := mysql.NewConnector(mc)
-	return &connector{Connector: c, bare: k, idle: idle(config), reads: mc.ReadTimeout}, err
+	if err != nil {
+		return nil, err
+	}
+	mc = mc.Clone()
+	mc.MultiStatements = true
+	several, err := mysql.NewConnector(mc)
+	return &connector{Connector: c, several: several, bare: k, idle: idle(config), reads: mc.ReadTimeout}, err
 }
 
 // Connect opens one connection.
 func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	raw, err := k.Connector.Connect(ctx)
+	opens, several := k.Connector, k.gathers.Load()
+	if several {
+		opens = k.several
+	}
+	raw, err := opens.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +132,7 @@ func (k *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("mysql store: the driver's connection %T lacks what this version of rollcall needs", raw)
 	}
-	c := &conn{inner: in, from: k, used: time.Now()}
+	c := &conn{inner: in, from: k, used: time.Now(), several: several}
 	if err := c.settle(ctx); err != nil {
 		_ = raw.Close()
 		return nil, err

@@ -93,15 +93,20 @@ func cutAll(ctx context.Context, url string) error {
 // TestCrash: workers and the server are killed, connections are cut, and each of
 // 50,000 messages takes effect once.
 func TestCrash(t *testing.T) {
-	for name, spec := range kinds {
-		t.Run(name, func(t *testing.T) {
-			server := servers.Start(t, spec, servers.Config{})
-			name := schema()
-			s := open(t, server, mysql.Config{Schema: name})
-			exec(t, s, "CREATE TABLE "+name+".ledger (number bigint NOT NULL) ENGINE=InnoDB")
-			t.Log(s.Version())
-			crashtest.Run(t, crashStorage, server, name, crashtest.Load{Messages: 50_000, Senders: 1, Workers: 2,
-				WorkerKills: 6, ServerKills: 3, Cuts: 4})
-		})
+	loads := map[string]crashtest.Load{
+		"one sender":             {Messages: 50_000, Senders: 1, Workers: 2, WorkerKills: 6, ServerKills: 3, Cuts: 4},
+		"many senders, gathered": {Messages: 50_000, Senders: 40, Workers: 2, Gather: true, WorkerKills: 5, ServerKills: 2, Cuts: 3},
+	}
+	for kind, spec := range kinds {
+		for what, load := range loads {
+			t.Run(kind+", "+what, func(t *testing.T) {
+				server := servers.Start(t, spec, servers.Config{})
+				name := schema()
+				s := open(t, server, mysql.Config{Schema: name})
+				exec(t, s, "CREATE TABLE "+name+".ledger (number bigint NOT NULL) ENGINE=InnoDB")
+				t.Log(s.Version())
+				crashtest.Run(t, crashStorage, server, name, load)
+			})
+		}
 	}
 }

@@ -5,41 +5,67 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"reflect"
 )
 
-// typedRows are rows that know their columns' types.
+// typedRows are rows that know their columns' types, and whether another answer
+// follows them.
 type typedRows interface {
-	driver.Rows
+	driver.RowsNextResultSet
 	driver.RowsColumnTypeDatabaseTypeName
 	driver.RowsColumnTypeNullable
 	driver.RowsColumnTypePrecisionScale
 	driver.RowsColumnTypeScanType
 }
 
-// bufferedRows is an answer that was read whole. Of the driver's rows, which are
-// closed, only the columns' types are asked.
+// column is what rows say of one of theirs.
+type column struct {
+	name             string
+	typ              string
+	null, nullKnown  bool
+	precision, scale int64
+	sized            bool
+	scan             reflect.Type
+}
+
+// bufferedRows is an answer that was read whole.
 type bufferedRows struct {
-	typedRows
-	columns []string
+	columns []column
 	rows    [][]driver.Value
 }
 
 // buffer reads all rows and closes what they come from.
 func buffer(from driver.Rows) (driver.Rows, error) {
+	b, err := bufferOne(from)
+	if closing := from.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// bufferOne reads all rows of one answer.
+func bufferOne(from driver.Rows) (*bufferedRows, error) {
 	typed, ok := from.(typedRows)
 	if !ok {
-		_ = from.Close()
 		return nil, errors.New("mysql store: the driver's rows lack what this version of rollcall needs")
 	}
-	b := &bufferedRows{typedRows: typed, columns: from.Columns()}
+	b := new(bufferedRows)
+	for i, name := range from.Columns() {
+		c := column{name: name, typ: typed.ColumnTypeDatabaseTypeName(i), scan: typed.ColumnTypeScanType(i)}
+		c.null, c.nullKnown = typed.ColumnTypeNullable(i)
+		c.precision, c.scale, c.sized = typed.ColumnTypePrecisionScale(i)
+		b.columns = append(b.columns, c)
+	}
 	for {
 		row := make([]driver.Value, len(b.columns))
 		err := from.Next(row)
 		if err == io.EOF { //nolint: database/sql compares so
-			return b, from.Close()
+			return b, nil
 		}
 		if err != nil {
-			_ = from.Close()
 			return nil, err
 		}
 		for i, v := range row {
@@ -52,7 +78,29 @@ func buffer(from driver.Rows) (driver.Rows, error) {
 }
 
 // Columns implements driver.Rows.
-func (b *bufferedRows) Columns() []string { return b.columns }
+func (b *bufferedRows) Columns() []string {
+	names := make([]string, len(b.columns))
+	for i := range names {
+		names[i] = b.columns[i].name
+	}
+	return names
+}
+
+// ColumnTypeDatabaseTypeName implements driver.RowsColumnTypeDatabaseTypeName.
+func (b *bufferedRows) ColumnTypeDatabaseTypeName(i int) string { return b.columns[i].typ }
+
+// ColumnTypeNullable implements driver.RowsColumnTypeNullable.
+func (b *bufferedRows) ColumnTypeNullable(i int) (nullable, ok bool) {
+	return b.columns[i].null, b.columns[i].nullKnown
+}
+
+// ColumnTypePrecisionScale implements driver.RowsColumnTypePrecisionScale.
+func (b *bufferedRows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
+	return b.columns[i].precision, b.columns[i].scale, b.columns[i].sized
+}
+
+// ColumnTypeScanType implements driver.RowsColumnTypeScanType.
+func (b *bufferedRows) ColumnTypeScanType(i int) reflect.Type { return b.columns[i].scan }
 
 // Next implements driver.Rows.
 func (b *bufferedRows) Next(dest []driver.Value) error {

@@ -29,6 +29,7 @@ type load struct {
 	t        testing.TB
 	broker   *memory.Broker
 	messages int
+	gather   bool
 	observer rollcall.Observer
 	ends     []func()
 }
@@ -39,7 +40,8 @@ func newLoad(t testing.TB, messages int) *load {
 	for i := 1; i <= messages; i++ {
 		all = append(all, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("id-", i)), Key: fmt.Sprint("k", i%97), Body: fmt.Append(nil, i),
 			Partition: int32(i % 4), Time: time.Now(),
-			Stamp: rollcall.Stamp{Life: life, Sequence: uint64(i), Origin: rollcall.OriginOf("orders")}})
+			// A lane for each partition: else all share one roll, and wait for each other.
+			Stamp: rollcall.Stamp{Life: life, Lane: uint32(i % 4), Sequence: uint64(i+3) / 4, Origin: rollcall.OriginOf("orders")}})
 	}
 	for i, r := range l.broker.Sender().Publish(context.Background(), "orders", all) {
 		if r.Fate != rollcall.Stored {
@@ -55,7 +57,7 @@ func (l *load) start(s *mysql.Store, batch int, handler rollcall.Handler[*sql.Tx
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	c := rollcall.NewConsumer("g", l.broker.Source("orders"), s, handler, rollcall.ConsumerConfig{
-		Batch: batch, Observer: l.observer, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
+		Batch: batch, Gather: l.gather, Observer: l.observer, Drain: 5 * time.Second, Retry: rollcall.RetryConfig{First: 5 * time.Millisecond, Most: 50 * time.Millisecond}})
 	go func() { done <- c.Run(ctx) }()
 	l.ends = append(l.ends, func() {
 		cancel()
@@ -112,39 +114,46 @@ func recorder(schema string) rollcall.Handler[*sql.Tx] {
 // order are redone, and each message takes effect once.
 func TestDeadlocksBetweenHandlers(t *testing.T) {
 	eachServer(t, func(t *testing.T, server *servers.Server) {
-		first, name := fresh(t, server, mysql.Config{})
-		exec(t, first, "INSERT INTO "+name+".e (n) VALUES (1), (2)")
-		record := recorder(name)
-		var deadlocks, calls atomic.Int64
-		l := newLoad(t, 400)
-		for range 2 {
-			s := open(t, server, mysql.Config{Schema: name, Connections: 8})
-			l.start(s, 10, func(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
-				order := []int{1, 2}
-				if calls.Add(1)%2 == 0 {
-					order = []int{2, 1}
-				}
-				for _, n := range order {
-					if _, err := tx.ExecContext(ctx, "UPDATE "+name+".e SET v = v + 1 WHERE n = ?", n); err != nil {
-						var answer *driver.MySQLError
-						if errors.As(err, &answer) && answer.Number == 1213 {
-							deadlocks.Add(1)
-						}
-						return err
-					}
-				}
-				return record(ctx, tx, m)
-			})
-		}
-		l.once(first, name)
-		if got := numbers(t, first, "SELECT v FROM "+name+".e"); got[0] != 400 || got[1] != 400 {
-			t.Fatalf("sums %v, want 400 each", got)
-		}
-		t.Logf("%d deadlocks in %d calls", deadlocks.Load(), calls.Load())
-		if deadlocks.Load() == 0 {
-			t.Fatal("no deadlock happened: the test proves nothing")
+		for _, gather := range []bool{false, true} {
+			t.Run(fmt.Sprint("gathered ", gather), func(t *testing.T) { deadlocks(t, server, gather) })
 		}
 	})
+}
+
+func deadlocks(t *testing.T, server *servers.Server, gather bool) {
+	first, name := fresh(t, server, mysql.Config{})
+	exec(t, first, "INSERT INTO "+name+".e (n) VALUES (1), (2)")
+	record := recorder(name)
+	var deadlocks, calls atomic.Int64
+	l := newLoad(t, 400)
+	l.gather = gather
+	// Both are open before one of them has done all the work.
+	stores := []*mysql.Store{open(t, server, mysql.Config{Schema: name, Connections: 8}), open(t, server, mysql.Config{Schema: name, Connections: 8})}
+	for i, s := range stores {
+		order := [][]int{{1, 2}, {2, 1}}[i]
+		l.start(s, 10, func(ctx context.Context, tx *sql.Tx, m rollcall.Message) error {
+			calls.Add(1)
+			for _, n := range order {
+				if _, err := tx.ExecContext(ctx, "UPDATE "+name+".e SET v = v + 1 WHERE n = ?", n); err != nil {
+					var answer *driver.MySQLError
+					if errors.As(err, &answer) && answer.Number == 1213 {
+						deadlocks.Add(1)
+					}
+					return err
+				}
+				time.Sleep(time.Millisecond) // the other worker has its first row by now
+			}
+			return record(ctx, tx, m)
+		})
+	}
+	l.once(first, name)
+	if got := numbers(t, first, "SELECT v FROM "+name+".e"); got[0] != 400 || got[1] != 400 {
+		t.Fatalf("sums %v, want 400 each", got)
+	}
+	t.Logf("%d deadlocks in %d calls", deadlocks.Load(), calls.Load())
+	if deadlocks.Load() == 0 {
+		t.Fatal("no deadlock happened: the test proves nothing")
+	}
 }
 
 // TestLockWait: a row that somebody else holds for longer than Config.Statement;

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	rollcall "github.com/rollcall-mq/rollcall"
@@ -136,7 +137,7 @@ func (s *Store) engines(ctx context.Context) error {
 func (s *Store) variables(ctx context.Context) (map[string]string, error) {
 	rows, err := s.pool.QueryContext(ctx, `SHOW SESSION VARIABLES WHERE Variable_name IN ('version', 'read_only', 'super_read_only', 'innodb_read_only',
 		'innodb_flush_log_at_trx_commit', 'log_bin', 'sync_binlog', 'binlog_format', 'sql_mode', 'wsrep_on', 'group_replication_single_primary_mode',
-		'transaction_isolation', 'tx_isolation', 'wait_timeout')`)
+		'transaction_isolation', 'tx_isolation', 'wait_timeout', 'character_set_client')`)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +152,10 @@ func (s *Store) variables(ctx context.Context) (map[string]string, error) {
 	}
 	return set, rows.Err()
 }
+
+// safeSets are character sets in which no byte of a letter is a quote or a
+// backslash: values are written into texts.
+var safeSets = []string{"utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "binary"}
 
 // unfit says what a server lacks, and the next step; empty if nothing.
 func unfit(set map[string]string, unsafe bool) (what, next string) {
@@ -170,6 +175,9 @@ func unfit(set map[string]string, unsafe bool) (what, next string) {
 		return "binlog_format is STATEMENT, which takes no writes in READ COMMITTED", "set it to ROW"
 	case !strings.Contains(set["sql_mode"], "STRICT_TRANS_TABLES"):
 		return "the session is not strict (sql_mode " + set["sql_mode"] + ")", "let sessions set sql_mode: a proxy in between may keep them from it"
+	case !slices.Contains(safeSets, set["character_set_client"]):
+		return "character_set_client is " + set["character_set_client"] + ": a byte of a letter may be taken for a quote, and a value for SQL",
+			"set charset=utf8mb4 in the dsn"
 	case set["transaction_isolation"]+set["tx_isolation"] != "READ-COMMITTED" && set["transaction_isolation"] != "READ-COMMITTED":
 		return "the session is " + set["transaction_isolation"] + set["tx_isolation"], "let sessions set their isolation: a proxy in between may keep them from it"
 	case !unsafe && flush != "1" && (!maria || flush != "3"):

@@ -28,6 +28,18 @@
 // answer of a query is read whole before the handler gets its first row. Tables
 // that a handler writes must be InnoDB: in others nothing can be undone.
 //
+// # Gathered handlers
+//
+// With rollcall.ConsumerConfig.Gather each lane gets a *sql.Tx of its own, whose
+// statements travel together with those of others (docs/adr/0011): reads in one
+// text, changes in another. They are the driver's as ever, with their own rows
+// affected, ids and errors; prepared ones too, whose mistakes are found when they
+// are run. What is one session's for all is an error that names it: savepoints
+// (and so rollcall.Once), SET, USE, temporary tables, @variables, LAST_INSERT_ID()
+// in a text. The deadline of a handler ends the text in which its statement
+// travels, and the transaction with it. A text that may hide a second statement
+// (a backslash in it is enough) is prepared and goes alone: write its value as ?.
+//
 // # What it cannot do
 //
 // Servers where a lock of one node means nothing on another (Galera, group
@@ -38,6 +50,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -47,6 +60,7 @@ import (
 
 	rollcall "github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
+	"github.com/rollcall-mq/rollcall/internal/sqltext"
 	"github.com/rollcall-mq/rollcall/store/internal/sqlstore"
 )
 
@@ -100,6 +114,8 @@ type Store struct {
 	name    string // address and database, for errors
 	pool    *sql.DB
 	user    *sql.DB
+	lanes   *sql.DB // of virtual connections, see Tx.Gather
+	texts   sqltext.Memo[said]
 	version string
 	closed  atomic.Bool
 }
@@ -124,6 +140,8 @@ func Open(ctx context.Context, dsn string, config Config) (*Store, error) {
 	if s.pool, s.user, err = pools(mc, config); err != nil {
 		return nil, fmt.Errorf("%w: mysql: dsn: %w", rollcall.ErrConfig, err)
 	}
+	s.lanes = sql.OpenDB(virtual{})
+	s.lanes.SetMaxIdleConns(100)
 	if err = s.inspect(ctx); err == nil && !config.NoMigrate {
 		err = s.Migrate(ctx)
 	}
@@ -155,11 +173,7 @@ func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	err := s.pool.Close()
-	if other := s.user.Close(); err == nil {
-		err = other
-	}
-	return err
+	return errors.Join(s.pool.Close(), s.user.Close(), s.lanes.Close())
 }
 
 func (s *Store) open() error {
