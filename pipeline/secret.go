@@ -74,9 +74,9 @@ func passwords(dsn string) (out []string) {
 // password and Authorization, and what looks like a DSN anywhere. Rather too much is masked
 // than too little.
 var (
-	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization|password)["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
+	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization|password)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}#][^,}]*)`)
 	refers   = regexp.MustCompile(`^["']?(?:Bearer |Basic )?\$\{[^}:]*(?:file:[^}]*)?\}["']?$`)
-	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("[^"]*"?|'[^']*'?|[^\s,}#][^,}]*)`)
+	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}#][^,}]*)`)
 	userinfo = regexp.MustCompile(`://([^\s"'/]*:[^\s"']*)@`)
 	mysqlWho = regexp.MustCompile(`([^\s"']*:[^\s"']*)@(?:tcp|unix)\(`)
 	wordOnly = regexp.MustCompile(`(?i)password\s*=\s*(\S.*)`) // to the end: quotes in quotes have too many forms

@@ -51,6 +51,17 @@ func TestPasswordsAreHidden(t *testing.T) {
 	}
 }
 
+// TestQuotedPasswordIsHidden: a quote in the password is doubled in the file.
+func TestQuotedPasswordIsHidden(t *testing.T) {
+	for _, dsn := range []string{`'postgres://app:hun''hunter2@h/x'`, `"postgres://app:hun\"hunter2@h/x"`} {
+		_, err := Parse("rollcall.yaml", []byte("name: shop\nsource: {embedded: {destination: orders}}\nstore: {postgres: {dsn: "+dsn+", schema: 'A-'}}\n"+
+			"effect: {table: {name: orders, mode: insert, columns: {id: payload.id}}}\n"), testEnv())
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), masked) {
+			t.Errorf("%s:\n%v", dsn, err)
+		}
+	}
+}
+
 // TestRedisPasswordIsHidden: as that of a store.
 func TestRedisPasswordIsHidden(t *testing.T) {
 	const text = `

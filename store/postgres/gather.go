@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,13 +52,30 @@ func (t *Tx) Gather(ctx context.Context, lanes int) func() (pgx.Tx, func()) {
 	return func() (pgx.Tx, func()) { l := &laneTx{g: g}; return l, l.leave }
 }
 
-// leave: a lane is done. Perhaps the others waited for it.
+// leave: a lane is done; perhaps the others waited for it. What a goroutine that
+// its handlers left behind waits for is not sent any more, and what is under way
+// ends before the store goes on with the connection.
 func (l *laneTx) leave() {
-	l.g.mu.Lock()
-	defer l.g.mu.Unlock()
+	g := l.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	l.left = true
-	l.g.live--
-	l.g.advance(false)
+	for len(l.under) > 0 {
+		c := l.under[0]
+		if at := slices.Index(g.waiting, c); at >= 0 {
+			g.waiting = slices.Delete(g.waiting, at, at+1)
+			l.under = l.under[1:]
+			c.results = failed(len(c.statements), errLeft)
+			close(c.done)
+			continue
+		}
+		g.mu.Unlock()
+		<-c.done
+		g.mu.Lock()
+		l.under = slices.DeleteFunc(l.under, func(o *call) bool { return o == c })
+	}
+	g.live--
+	g.advance(false)
 }
 
 // run waits for the answers to a lane's statements.
@@ -74,10 +92,14 @@ func (l *laneTx) run(statements ...statement) []*result {
 		g.mu.Unlock()
 		return failed(len(statements), errLeft)
 	}
+	l.under = append(l.under, c)
 	g.waiting = append(g.waiting, c)
 	g.advance(false)
 	g.mu.Unlock()
 	<-c.done
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.under = slices.DeleteFunc(l.under, func(o *call) bool { return o == c })
 	return c.results
 }
 
@@ -184,8 +206,10 @@ func failed(n int, err error) []*result {
 
 // laneTx is the transaction as a gathered handler sees it.
 type laneTx struct {
-	g    *gathering
-	left bool // its handlers are done; under g.mu
+	g *gathering
+	// Under g.mu: its handlers are done; its statements that wait or are under way.
+	left  bool
+	under []*call
 }
 
 // Exec implements pgx.Tx.

@@ -145,7 +145,7 @@ func changedUnderneath[X any](t *testing.T, h Harness[X]) {
 	inTx(w, s, func(tx rollcall.Tx[X]) {
 		rows, err := tx.Records().Lock(ctxb, group, []rollcall.Scope{sender})
 		w.must(err)
-		rows[0].Data = []byte{0x10, 3} // 1 to 3
+		rows[0].Data = []byte{0x11, 3} // 1 to 3
 		if roll, err := rollcall.OpenRoll(rows[0]); err != nil || roll.Floor() != 3 || roll.High() != 3 {
 			t.Fatal("the form of rolls has changed:", err)
 		}
