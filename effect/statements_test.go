@@ -49,13 +49,21 @@ func TestStatementsOfABatch(t *testing.T) {
 		effect.Set:       {"INSERT verify", "INSERT verify"},
 		effect.Add:       {"SELECT SAVEPOINT INSERT verify RELEASE", "SELECT INSERT verify"},
 		effect.Versioned: {"SELECT SAVEPOINT INSERT verify RELEASE", "SELECT"},
-		effect.Delete:    {"SELECT DELETE", "SELECT DELETE"},
+		effect.Delete:    {"SELECT DELETE", "SELECT"}, // of rows that are there, then of none
 	} {
 		onSome(t, "sqlite", []string{ordersDDL}, func(t *testing.T, db *database) {
 			table := table
 			table.Mode = mode
 			if mode == effect.Add {
 				table.Update = []string{"amount"}
+			}
+			if mode == effect.Delete {
+				there := table
+				there.Mode = effect.Upsert
+				tx := db.begin(t)
+				_, err := tx.batch(db.tables(t, there), ms)
+				must(t, err)
+				must(t, tx.commit())
 			}
 			ts := db.tables(t, table)
 			for _, want := range want {

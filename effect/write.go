@@ -88,7 +88,9 @@ func (b *batch) writeTarget(ctx context.Context, g *target) error {
 	var gone []*rowState
 	rounds := 0
 	for _, s := range b.order[g.index] {
-		if s.deleted {
+		// A row that was not there when we locked stays out: one that another has made
+		// since would be locked out of order.
+		if s.deleted && (s.found || b.ts.alone()) {
 			gone = append(gone, s)
 		}
 		rounds = max(rounds, len(s.writes))
