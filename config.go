@@ -66,8 +66,9 @@ type ConsumerConfig struct {
 	// transaction. A handler then touches rows of its own Key only, or does its
 	// arithmetic in SQL: inside one transaction row locks do not keep two
 	// handlers apart. On PostgreSQL, MySQL and MariaDB their statements travel
-	// together: what one handler alone may say (savepoints, settings) is an error
-	// there. Default: false, one after the other, right for any handler.
+	// together: what one handler alone may say (savepoints, and so Once; settings)
+	// is an error there. A message whose handler fails by it is run again by itself,
+	// not gathered: right, and slower than without Gather. Default: false, one after the other, right for any handler.
 	Gather bool
 	// HandlerTimeout is the deadline of one handler call. A handler that
 	// returns nil after it has failed all the same. Default: 1 min.

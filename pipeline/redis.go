@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -127,6 +128,9 @@ func (c *checker) redis() {
 			c.problem(at, "write the tables first: keys are set for messages that took effect there", "redis stands before a table")
 		case names[name]:
 			c.problem(at, "give each a name: redis: {name: cache, …}", "two redis effects have the name %q", name)
+		}
+		if strings.Contains(e.Redis.Addr, "/") {
+			c.problem(at+".addr", "write addr: 127.0.0.1:6379; the password has a field of its own", "redis: addr is not host:port")
 		}
 		names[name] = true
 		c.named(at+".name", name)

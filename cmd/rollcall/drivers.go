@@ -187,7 +187,7 @@ func openIDs(ctx context.Context, at string) (*idStore, error) {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
 	switch {
-	case strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"):
+	case strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"), strings.Contains(at, "host="), strings.Contains(at, "dbname="):
 		s, err := postgres.Open(ctx, at, postgres.Config{NoMigrate: true, Dial: (&net.Dialer{Timeout: dialPatience}).DialContext})
 		if err != nil {
 			return nil, unfitIDs(err)

@@ -96,7 +96,7 @@ func (s *Store) Classify(err error) rollcall.Class {
 	mine := sqlstore.IsOwn(err)
 	own := mine
 	switch {
-	case err == nil, errors.Is(err, errUserEnded):
+	case err == nil, errors.Is(err, errUserEnded), errors.Is(err, errUngathered):
 		return rollcall.ClassData
 	case slices.Contains(conflicts, code):
 		return rollcall.ClassConflict
@@ -156,7 +156,7 @@ func hint(err error) string {
 	return map[uint16]string{
 		codePassword:    "the server refuses user or password; check the dsn and CREATE USER: ",
 		codeNoDatabase:  "create the database, or name one that is there in the dsn: ",
-		codeNoTable:     "a table is missing; run the migration with a role that may create tables (Config.NoMigrate is set?): ",
+		codeNoTable:     "a table is missing: make it; rollcall's own are made by the migration (Config.NoMigrate is set?), one that was dropped is restored from a backup: ",
 		codeReadOnly:    "the server is read-only (a replica?), nothing was committed; connect to the primary: ",
 		1836:            "the server is read-only (a replica?), nothing was committed; connect to the primary: ",
 		codeFull:        "the server's disk or tablespace is full, nothing was committed; make room, work goes on by itself: ",
