@@ -490,8 +490,11 @@ func TestStolenLeaseIsSeenAtOnce(t *testing.T) {
 		if len(fetched) != 0 || err != nil {
 			t.Errorf("fetched %d batches, %v", len(fetched), err)
 		}
-		mustBe(t, m.settle(t, rollcall.Ack, got[0])[0], rollcall.ErrNotOwner)
+		// Nobody alive has it, so it may be ours again by now, in another session.
+		if err := m.settle(t, rollcall.Ack, got[0])[0]; !errors.Is(err, rollcall.ErrNotOwner) && !errors.Is(err, rollcall.ErrStaleReceipt) {
+			t.Errorf("settled in a session that was lost: %v", err)
+		}
 		await(t, "Lost", func() bool { return m.lostCount() == round+1 })
-		m.owns(t, 1) // nobody alive has it
+		m.owns(t, 1)
 	}
 }
