@@ -156,7 +156,7 @@ func hint(err error) string {
 	return map[uint16]string{
 		codePassword:    "the server refuses user or password; check the dsn and CREATE USER: ",
 		codeNoDatabase:  "create the database, or name one that is there in the dsn: ",
-		codeNoTable:     "a table is missing: make it; rollcall's own are made by the migration (Config.NoMigrate is set?), one that was dropped is restored from a backup: ",
+		codeNoTable:     "a table is missing: make it; if it is one of rollcall's, run the migration (Config.NoMigrate is set?), or restore it from a backup: ",
 		codeReadOnly:    "the server is read-only (a replica?), nothing was committed; connect to the primary: ",
 		1836:            "the server is read-only (a replica?), nothing was committed; connect to the primary: ",
 		codeFull:        "the server's disk or tablespace is full, nothing was committed; make room, work goes on by itself: ",

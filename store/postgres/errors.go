@@ -155,7 +155,7 @@ func hint(err error) string {
 	case codePrivilege:
 		return "the role lacks a right; grant it (see store/postgres/roles.sql): "
 	case codeUndefinedTable:
-		return "a table is missing: make it; rollcall's own are made by the migration (Config.NoMigrate is set?), one that was dropped is restored from a backup: "
+		return "a table is missing: make it; if it is one of rollcall's, run the migration (Config.NoMigrate is set?), or restore it from a backup: "
 	case codeNoIndex:
 		return "a unique index is gone, without it nothing can be told from its repeat; make it again (see the table's PRIMARY KEY), work goes on by itself: "
 	case codeDeadlock:
