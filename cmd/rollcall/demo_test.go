@@ -233,7 +233,7 @@ func TestDemoDiskFills(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ballast"), ballast, 0o600); err == nil {
 		t.Fatal("the disk is not full: the test shows nothing")
 	}
-	if code := run.wait(); code != exitServer || !strings.Contains(run.log.String(), "the disk is full") {
+	if code := run.wait(); code != exitServer || !strings.Contains(run.log.String(), "disk is full") {
 		t.Errorf("exit code %d\n%s", code, run.log.String())
 	}
 	eventually(t, "no child is left", func() bool { return childrenOf(dir) == 0 })
