@@ -125,6 +125,9 @@ type campaign struct {
 	folder string
 	db     *embedded.DB
 	bites  int64
+	// company starts the process that works beside the victim. Default: it is there,
+	// or comes later.
+	company func()
 }
 
 func (c *campaign) run() {
@@ -151,7 +154,12 @@ func (c *campaign) run() {
 		}
 		c.fill(c.attack.steps[0])
 	} else if len(c.attack.steps) == 1 {
-		beside = start(c.t, c.work(job{}))
+		// After the victim, which would find nothing to do if this one was fast.
+		c.company = func() { beside = start(c.t, c.work(job{})) }
+		if c.attack.steps[0] == "" {
+			c.company()
+			c.company = nil
+		}
 	}
 	for i, step := range c.attack.steps {
 		if c.attack.full {
@@ -214,6 +222,9 @@ func (c *campaign) hurt(step string, stop bool) *process {
 		return nil
 	}
 	p := start(c.t, c.work(job{Step: step, Nth: 1}))
+	if c.company != nil {
+		c.company()
+	}
 	p.reached()
 	c.bites++
 	if !stop {
