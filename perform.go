@@ -89,7 +89,9 @@ func (t *transaction[X]) ask(ctx context.Context, w *protocol.Work, a protocol.A
 	case protocol.Keys:
 		event.Keys, err = t.claimKeys(ctx, w, a.Claims)
 	case protocol.Queues:
-		if t.assumed = a.Keys; !t.sure {
+		if t.sure {
+			t.assumed = a.Keys
+		} else {
 			event.Queues, err = t.queues(ctx, a.Keys)
 		}
 	case protocol.Effects:
@@ -167,7 +169,7 @@ func (t *transaction[X]) lock(ctx context.Context, scopes []Scope) (err error) {
 // for: that the rolls are as the cache has them and nobody waits.
 func (t *transaction[X]) believes(w *protocol.Work) bool {
 	_, can := t.tx.(Assumer)
-	return can && !t.wrong && w.Kind == protocol.OfBatch && w.Config.LockFirst && t.can.Exclusive && t.subject.cache.has(t.subject.scopes)
+	return can && !t.wrong && w.Kind == protocol.OfBatch && w.Config.LockFirst && t.subject.cache.has(t.subject.scopes)
 }
 
 // assume goes on with what the cache has; the store finds out.

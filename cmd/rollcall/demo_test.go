@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,8 +234,20 @@ func TestDemoDiskFills(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ballast"), ballast, 0o600); err == nil {
 		t.Fatal("the disk is not full: the test shows nothing")
 	}
-	if code := run.wait(); code != exitServer || !strings.Contains(run.log.String(), "disk is full") {
+	if code := run.wait(); code != exitServer || !strings.Contains(run.log.String(), "the disk is full") {
 		t.Errorf("exit code %d\n%s", code, run.log.String())
 	}
 	eventually(t, "no child is left", func() bool { return childrenOf(dir) == 0 })
+}
+
+// TestDiskFullIsTold: also when those that died of it have left room again.
+func TestDiskFullIsTold(t *testing.T) {
+	for text, full := range map[string]bool{"process 7: exit status 3: order-0071: commit: database or disk is full (13)": true,
+		"write x.jsonl: no space left on device": true, "process 7: exit status 1": false} {
+		err := diskFull(t.TempDir(), errors.New(text))
+		var f *failure
+		if told := errors.As(err, &f) && f.next == nextRoom && strings.Contains(err.Error(), "the disk is full: "+text); told != full {
+			t.Errorf("%q is told as %v", text, err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -75,8 +76,23 @@ func roomIn(folder string, need int64) error {
 		return fmt.Errorf("%s: %w", folder, err)
 	}
 	if free := int64(s.Bavail) * s.Bsize; free < need {
-		return &failure{exitServer, fmt.Errorf("%s: the disk is full: %s are free, %s are needed", folder, sizeText(free), sizeText(need)),
-			"make room, or use --keep DIR on another disk"}
+		return &failure{exitServer, fmt.Errorf("%s: the disk is full: %s are free, %s are needed", folder, sizeText(free), sizeText(need)), nextRoom}
 	}
 	return nil
+}
+
+const nextRoom = "make room, or use --keep DIR on another disk"
+
+// diskFull tells a full disk as what it is. Processes that ended because of it
+// may have left some room again: then what they said tells.
+func diskFull(folder string, err error) error {
+	if full := roomIn(folder, demoLeast); full != nil {
+		return full
+	}
+	for _, said := range []string{"disk is full", syscall.ENOSPC.Error()} {
+		if strings.Contains(err.Error(), said) {
+			return &failure{exitServer, fmt.Errorf("%s: the disk is full: %w", folder, err), nextRoom}
+		}
+	}
+	return err
 }

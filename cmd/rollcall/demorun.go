@@ -140,10 +140,8 @@ func (d *demo) hit(ctx context.Context, name string) error {
 			return fault.Start([]string{"rollcall", demoChildVerb, string(task)}, services)
 		},
 		Faults: demoFaults(d.plan, name)}
-	if err = driver.Run(ctx); err != nil {
-		if full := roomIn(d.folder, demoLeast); full != nil && ctx.Err() == nil {
-			err = full
-		}
+	if err = driver.Run(ctx); err != nil && ctx.Err() == nil {
+		err = diskFull(d.folder, err)
 	}
 	d.mu.Lock()
 	d.unbitten[name] = len(driver.Unbitten())

@@ -37,7 +37,7 @@ type Work struct {
 	Careful bool // savepoints: a handler failed when they ran without
 	Singly  bool // one by one: a failure took the transaction with it
 	Doubted bool // a COMMIT of it had no answer
-	Hits    int  // messages that another worker was faster with; LockFirst: and that were dropped for it
+	Hits    int  // messages that another worker was faster with
 	Effects effects
 
 	Claims []KeyClaim // asked for in step 3

@@ -120,7 +120,7 @@ func (u *userTx) first(ctx context.Context, text string, args []any) (tag pgconn
 		err = closing
 	}
 	u.t.note(err)
-	return tag, err
+	return tag, explained(err)
 }
 
 // Query implements pgx.Tx.
