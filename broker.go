@@ -149,6 +149,10 @@ type Assignment struct {
 type Start struct {
 	Token    Token
 	Position Position
+	// Seen is the highest position that is done, with the leader epoch in which it
+	// was written, where the broker has epochs. A driver that can find out whether
+	// the log was cut off below it does so, and refuses. Default: zero, none.
+	Seen Position
 }
 
 // Verb is what to do with a delivery.

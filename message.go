@@ -67,7 +67,9 @@ type Incarnation [16]byte
 type Position struct {
 	Incarnation Incarnation
 	Offset      int64 // the first offset of a partition is 0
-	LeaderEpoch int32 // 0 where the broker has none
+	// LeaderEpoch is the broker's, and 1: so that 0 means that it has none, or that
+	// it is not known.
+	LeaderEpoch int32
 }
 
 // Number is the position as a number of a Roll, which count from 1.

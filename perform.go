@@ -208,6 +208,9 @@ func (t *transaction[X]) writeRolls(ctx context.Context, changed []int) error {
 		if lost, cut := r.set.Limit(t.config.RollSize); cut {
 			t.observe(RollOverflow{r.Scope, lost.First, lost.Last})
 		}
+		if r.Scope == t.subject.cache.partition {
+			r.done(t.subject.deliveries)
+		}
 		row, err := r.Row()
 		if err != nil {
 			return err

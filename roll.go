@@ -78,7 +78,15 @@ func PartitionScope(p Partition, incarnation Incarnation) Scope {
 type Roll struct {
 	Scope Scope
 	set   interval.Set
+	// The last message done, of a partition whose broker has leader epochs: they tell
+	// whether its log was cut off since. 0: none.
+	seen  uint64
+	epoch int32
 }
+
+// withEpoch begins the data of a roll that has an epoch. Sets begin with their
+// version, below it.
+const withEpoch = 0xE1
 
 // OpenRoll reads a roll as the store gave it.
 func OpenRoll(row RollRow) (*Roll, error) {
@@ -86,15 +94,51 @@ func OpenRoll(row RollRow) (*Roll, error) {
 	if row.Data == nil {
 		return r, nil
 	}
-	if err := r.set.UnmarshalBinary(row.Data); err != nil {
+	if err := r.set.UnmarshalBinary(r.readEpoch(row.Data)); err != nil {
 		return nil, fmt.Errorf("rollcall: roll %x is damaged, restore the store from a backup: %w", row.Scope.Bytes(), err)
 	}
 	return r, nil
 }
 
+// readEpoch returns what follows it. What is cut short is left for the set to refuse.
+func (r *Roll) readEpoch(data []byte) []byte {
+	if len(data) == 0 || data[0] != withEpoch {
+		return data
+	}
+	seen, n := binary.Uvarint(data[1:])
+	epoch, k := binary.Uvarint(data[1+max(n, 0):])
+	if n <= 0 || k <= 0 || epoch > 1<<31-1 {
+		return nil
+	}
+	r.seen, r.epoch = seen, int32(epoch)
+	return data[1+n+k:]
+}
+
+// done notes the epochs of messages that entered the roll.
+func (r *Roll) done(deliveries []Delivery) {
+	for i := range deliveries {
+		if at := deliveries[i].Position; at.LeaderEpoch > 0 && at.Number() > r.seen {
+			r.seen, r.epoch = at.Number(), at.LeaderEpoch
+		}
+	}
+}
+
+// last is the position of the last message done; zero where it has no epoch.
+func (r *Roll) last() Position {
+	if r.epoch == 0 {
+		return Position{}
+	}
+	return Position{Incarnation: r.Scope.ID, Offset: int64(r.seen) - 1, LeaderEpoch: r.epoch}
+}
+
 // Row is the roll as the store keeps it.
 func (r *Roll) Row() (RollRow, error) {
-	data, err := r.set.AppendBinary(nil)
+	var data []byte
+	if r.epoch != 0 {
+		data = binary.AppendUvarint(append(data, withEpoch), r.seen)
+		data = binary.AppendUvarint(data, uint64(r.epoch))
+	}
+	data, err := r.set.AppendBinary(data)
 	return RollRow{Scope: r.Scope, Data: data}, err
 }
 

@@ -61,7 +61,7 @@ func (c *rollCache) copies(scopes []Scope) (rolls []*Roll, all bool) {
 		if r == nil {
 			return nil, false
 		}
-		rolls = append(rolls, &Roll{Scope: s, set: *r.set.Clone()})
+		rolls = append(rolls, &Roll{Scope: s, set: *r.set.Clone(), seen: r.seen, epoch: r.epoch})
 	}
 	return rolls, true
 }

@@ -57,7 +57,7 @@ func (e *engine[X]) Assigned(ctx context.Context, assignments []Assignment) ([]S
 		if err != nil {
 			return nil, err
 		}
-		starts[i] = Start{got[i].Token, startPosition(roll, a.Incarnation)}
+		starts[i] = startOf(roll, got[i].Token)
 		e.startRunner(a, Hold{e.group, holders[i], got[i].Token}, roll, e.suspectBudget(got[i]))
 	}
 	parts := make([]Partition, len(assignments))
@@ -88,13 +88,13 @@ func (e *engine[X]) partitionRoll(ctx context.Context, a Assignment) (*Roll, err
 	return OpenRoll(rows[0])
 }
 
-// startPosition is the first position that is not done: holes above it are
-// replayed and what is Known among them dropped.
-func startPosition(roll *Roll, incarnation Incarnation) Position {
-	if roll == nil {
-		return Position{}
+// startOf is the first position that is not done: holes above it are replayed and
+// what is Known among them dropped. Where nothing is done it is the earliest.
+func startOf(roll *Roll, token Token) Start {
+	if roll == nil || roll.High() == 0 {
+		return Start{Token: token}
 	}
-	return Position{Incarnation: incarnation, Offset: int64(roll.Floor())}
+	return Start{Token: token, Position: Position{Incarnation: roll.Scope.ID, Offset: int64(roll.Floor())}, Seen: roll.last()}
 }
 
 func (e *engine[X]) startRunner(a Assignment, hold Hold, roll *Roll, suspects int) *runner {
@@ -302,7 +302,7 @@ func (e *engine[X]) reacquire(ctx context.Context, r *runner, cache **rollCache,
 		*cache = newRollCache(roll.Scope)
 		(*cache).rolls[roll.Scope] = roll
 	}
-	return Start{got[0].Token, startPosition(roll, r.incarnation)}, nil
+	return startOf(roll, got[0].Token), nil
 }
 
 // load is the batch's table of rolls, without locks; what is not in the cache is

@@ -25,15 +25,20 @@ type Broker struct {
 	Recreate func(t testing.TB, destination string)
 	// Partitions is how many a new destination has.
 	Partitions int
+	// Destination and Group are names that no other case uses, where all cases share
+	// one server. Default: "orders", "g".
+	Destination, Group string
+}
+
+func (b Broker) withDefaults() Broker {
+	if b.Destination == "" {
+		b.Destination, b.Group = "orders", "g"
+	}
+	return b
 }
 
 // Harness makes an empty broker.
 type Harness func(t testing.TB) Broker
-
-const (
-	group       = "g"
-	destination = "orders"
-)
 
 // patience is how long anything may take before the case fails. The tests of
 // the kit itself, which expect failures, make it shorter.
@@ -52,7 +57,7 @@ type Case struct {
 
 // one is a case that needs one broker.
 func one(f func(t *testing.T, b Broker)) func(*testing.T, Harness) {
-	return func(t *testing.T, h Harness) { f(t, h(t)) }
+	return func(t *testing.T, h Harness) { f(t, h(t).withDefaults()) }
 }
 
 // Run runs the whole kit.
@@ -83,19 +88,20 @@ func wait(t testing.TB, what string, cond func() bool) {
 
 // stamper numbers messages as one sender does, lane by partition.
 type stamper struct {
-	life rollcall.Life
+	destination string
+	life        rollcall.Life
 	next map[int32]uint64
 }
 
-func newStamper() *stamper {
-	return &stamper{life: rollcall.NewLife(), next: make(map[int32]uint64)}
+func newStamper(b Broker) *stamper {
+	return &stamper{destination: b.Destination, life: rollcall.NewLife(), next: make(map[int32]uint64)}
 }
 
 func (s *stamper) message(partition int32, key, body string) rollcall.Message {
 	s.next[partition]++
 	return rollcall.Message{
-		ID: rollcall.MessageID("id-" + body), Partition: partition, Key: key, Body: []byte(body), Time: time.Unix(1700000000, 123456789),
-		Stamp: rollcall.Stamp{Life: s.life, Lane: uint32(partition), Sequence: s.next[partition], Origin: rollcall.OriginOf(destination)},
+		ID: rollcall.MessageID("id-" + body), Destination: s.destination, Partition: partition, Key: key, Body: []byte(body), Time: time.Unix(1700000000, 123456789),
+		Stamp: rollcall.Stamp{Life: s.life, Lane: uint32(partition), Sequence: s.next[partition], Origin: rollcall.OriginOf(s.destination)},
 	}
 }
 
@@ -104,6 +110,7 @@ func publish(t testing.TB, s rollcall.Sender, messages ...rollcall.Message) []ro
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	destination := messages[0].Destination
 	if _, err := s.Lanes(ctx, destination); err != nil {
 		t.Fatalf("Lanes: %v", err)
 	}
@@ -193,8 +200,8 @@ const sharedToken = 77
 func join(t testing.TB, b Broker, name string, start func(rollcall.Assignment) rollcall.Start) *member {
 	t.Helper()
 	m := &member{t: t, start: start, owned: make(map[rollcall.Partition]rollcall.Incarnation), tokens: make(map[rollcall.Partition]rollcall.Token)}
-	sub, err := b.Source(t, destination).Subscribe(context.Background(),
-		rollcall.SubscribeRequest{Group: group, Worker: name, Token: sharedToken}, m)
+	sub, err := b.Source(t, b.Destination).Subscribe(context.Background(),
+		rollcall.SubscribeRequest{Group: b.Group, Worker: name, Token: sharedToken}, m)
 	if err != nil {
 		t.Fatalf("Subscribe: %v", err)
 	}

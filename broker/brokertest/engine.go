@@ -43,7 +43,7 @@ func work(t testing.TB, b Broker, db *memory.Database, config rollcall.ConsumerC
 	if at != nil {
 		ctx = failpoint.With(ctx, func(_ context.Context, step string, n int) error { return at(w, step, n) })
 	}
-	c := rollcall.NewConsumer(group, b.Source(t, destination), w.store, func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
+	c := rollcall.NewConsumer(b.Group, b.Source(t, b.Destination), w.store, func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
 		return tx.Append(ctx, "ledger", m.Key+" "+string(m.Body))
 	}, config)
 	go func() { w.done <- c.Run(ctx) }()
@@ -93,7 +93,7 @@ func expect(t testing.TB, db *memory.Database, want []string) {
 
 // load publishes n messages over all partitions, every fourth one twice.
 func load(t testing.TB, b Broker, n int) (lines []string) {
-	s := newStamper()
+	s := newStamper(b)
 	sender := b.Sender(t)
 	var batch []rollcall.Message
 	for i := range n {
@@ -113,12 +113,12 @@ func load(t testing.TB, b Broker, n int) (lines []string) {
 // finishes. Rolls alone, Inbox alone, and both.
 func effectsCrash(t *testing.T, h Harness) {
 	rolls := []rollcall.Strategy{rollcall.ByStamp}
-	if h(t).Source(t, destination).Capabilities().Positions {
+	if b := h(t).withDefaults(); b.Source(t, b.Destination).Capabilities().Positions {
 		rolls = append(rolls, rollcall.ByPosition)
 	}
 	for _, by := range [][]rollcall.Strategy{nil, rolls, {rollcall.ByKey}} {
 		for _, step := range steps {
-			crashAt(t, h(t), by, step)
+			crashAt(t, h(t).withDefaults(), by, step)
 		}
 	}
 }
@@ -155,7 +155,7 @@ func effectsManyWorkers(t *testing.T, b Broker) {
 		workers[i] = work(t, b, db, config, nil)
 	}
 	var lines []string
-	s := newStamper()
+	s := newStamper(b)
 	sender := b.Sender(t)
 	for i := range 120 {
 		m := s.message(int32(i%b.Partitions), fmt.Sprintf("k%d", i%b.Partitions), numbered(i))
@@ -172,7 +172,7 @@ func effectsManyWorkers(t *testing.T, b Broker) {
 	last := make(map[string]string)
 	for _, l := range ledger(db) {
 		key, body, _ := strings.Cut(l, " ")
-		if b.Source(t, destination).Capabilities().Exclusive && body < last[key] {
+		if b.Source(t, b.Destination).Capabilities().Exclusive && body < last[key] {
 			t.Fatalf("key %s: %s after %s", key, body, last[key])
 		}
 		last[key] = body
@@ -185,7 +185,7 @@ func effectsManySenders(t *testing.T, b Broker) {
 	var lines []string
 	sender := b.Sender(t)
 	for n := range 50 {
-		s := newStamper()
+		s := newStamper(b)
 		m := s.message(int32(n%b.Partitions), "", numbered(n))
 		publish(t, sender, m, m)
 		lines = append(lines, " "+string(m.Body))
@@ -206,7 +206,7 @@ func effectsPublisher(t *testing.T, b Broker) {
 		messages = append(messages, rollcall.Message{Key: fmt.Sprintf("k%d", i%5), Body: []byte(numbered(i))})
 		lines = append(lines, fmt.Sprintf("k%d %s", i%5, numbered(i)))
 	}
-	for i, r := range p.Publish(context.Background(), destination, messages...) {
+	for i, r := range p.Publish(context.Background(), b.Destination, messages...) {
 		if r.Fate != rollcall.Stored {
 			t.Fatalf("message %d: %v %v", i, r.Fate, r.Err)
 		}
@@ -226,7 +226,7 @@ func effectsPublisher(t *testing.T, b Broker) {
 func publisherUnknown(t *testing.T, b Broker) {
 	deaf := &deafSender{b.Sender(t)}
 	p := rollcall.NewPublisher(deaf, rollcall.PublisherConfig{RetryFirst: time.Millisecond, Timeout: 50 * time.Millisecond})
-	results := p.Publish(context.Background(), destination, rollcall.Message{Body: []byte("one")}, rollcall.Message{Body: []byte("two")})
+	results := p.Publish(context.Background(), b.Destination, rollcall.Message{Body: []byte("one")}, rollcall.Message{Body: []byte("two")})
 	for _, r := range results {
 		if r.Fate != rollcall.Unknown || !errors.Is(r.Err, rollcall.ErrInDoubt) {
 			t.Fatalf("%v %v, want unknown and in doubt", r.Fate, r.Err)
@@ -264,13 +264,13 @@ func (s *lossySender) Publish(ctx context.Context, d string, ms []rollcall.Messa
 
 // effectsUntilEmpty: a broker that can be measured can be drained.
 func effectsUntilEmpty(t *testing.T, b Broker) {
-	source := b.Source(t, destination)
+	source := b.Source(t, b.Destination)
 	if _, ok := source.(rollcall.Measurer); !ok || !source.Capabilities().Positions {
 		return
 	}
 	lines := load(t, b, 30)
 	db := memory.NewDatabase(memory.Config{})
-	c := rollcall.NewConsumer(group, source, memory.Open(db), func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
+	c := rollcall.NewConsumer(b.Group, source, memory.Open(db), func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
 		return tx.Append(ctx, "ledger", m.Key+" "+string(m.Body))
 	}, rollcall.ConsumerConfig{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

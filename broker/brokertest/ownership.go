@@ -2,8 +2,10 @@ package brokertest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 )
@@ -21,10 +23,10 @@ func ownershipCases() []Case {
 // ownershipSharedOut: every partition has one owner at a time; members get
 // their share as they come, and what they leave goes to the others.
 func ownershipSharedOut(t *testing.T, b Broker) {
-	if !b.Source(t, destination).Capabilities().Exclusive {
+	if !b.Source(t, b.Destination).Capabilities().Exclusive {
 		return // see competing
 	}
-	if _, err := b.Sender(t).Lanes(context.Background(), destination); err != nil {
+	if _, err := b.Sender(t).Lanes(context.Background(), b.Destination); err != nil {
 		t.Fatal(err)
 	}
 	first := join(t, b, "w1", nil)
@@ -49,10 +51,10 @@ func ownershipSharedOut(t *testing.T, b Broker) {
 // ownershipBlocks: a partition moves only when Revoked has returned, and
 // Revoked needs no Fetch to return.
 func ownershipBlocks(t *testing.T, b Broker) {
-	if !b.Source(t, destination).Capabilities().Exclusive {
+	if !b.Source(t, b.Destination).Capabilities().Exclusive {
 		return
 	}
-	if _, err := b.Sender(t).Lanes(context.Background(), destination); err != nil {
+	if _, err := b.Sender(t).Lanes(context.Background(), b.Destination); err != nil {
 		t.Fatal(err)
 	}
 	first := join(t, b, "w1", nil)
@@ -85,10 +87,10 @@ func ownershipBlocks(t *testing.T, b Broker) {
 // ownershipToken: a batch carries the token of the assignment under which it
 // was fetched.
 func ownershipToken(t *testing.T, b Broker) {
-	publish(t, b.Sender(t), newStamper().message(0, "", "one"))
+	publish(t, b.Sender(t), newStamper(b).message(0, "", "one"))
 	m := join(t, b, "w", func(rollcall.Assignment) rollcall.Start { return rollcall.Start{Token: 4711} })
 	want := rollcall.Token(4711)
-	if !b.Source(t, destination).Capabilities().Exclusive {
+	if !b.Source(t, b.Destination).Capabilities().Exclusive {
 		want = sharedToken
 	}
 	if batch := m.read(1)[0]; batch.Token != want {
@@ -99,10 +101,10 @@ func ownershipToken(t *testing.T, b Broker) {
 // competing: members of shared partitions get different messages; what one
 // leaves unsettled comes to the other.
 func competing(t *testing.T, b Broker) {
-	if b.Source(t, destination).Capabilities().Exclusive {
+	if b.Source(t, b.Destination).Capabilities().Exclusive {
 		return // see ownership-shared-out
 	}
-	s := newStamper()
+	s := newStamper(b)
 	var want []string
 	for i := range 20 {
 		publish(t, b.Sender(t), s.message(0, "", numbered(i)))
@@ -126,28 +128,29 @@ func competing(t *testing.T, b Broker) {
 	}
 }
 
-// recreated: the same name, another incarnation; the member is given it anew.
+// recreated: the same name, another incarnation. The member is given it anew, or is
+// told that it is another: then who joins next is given it. Nothing of it is taken for
+// the old one.
 func recreated(t *testing.T, b Broker) {
-	if b.Recreate == nil || !b.Source(t, destination).Capabilities().Positions {
+	if b.Recreate == nil || !b.Source(t, b.Destination).Capabilities().Positions {
 		return // no positions that could be mistaken
 	}
-	s := newStamper()
-	publish(t, b.Sender(t), s.message(0, "", "before"))
+	publish(t, b.Sender(t), newStamper(b).message(0, "", "before"))
 	m := join(t, b, "w", nil)
-	m.read(1)
-	p := rollcall.Partition{Destination: destination}
-	m.mu.Lock()
-	old := m.owned[p]
-	m.mu.Unlock()
-	b.Recreate(t, destination)
-	publish(t, b.Sender(t), s.message(0, "", "after"))
-	wait(t, "the member to be given the new incarnation", func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		now, owned := m.owned[p]
-		return owned && now != old
+	old := m.read(1)[0].Deliveries[0].Position.Incarnation
+	b.Recreate(t, b.Destination)
+	publish(t, b.Sender(t), newStamper(b).message(0, "", "after"))
+	var got []rollcall.Batch
+	wait(t, "the new incarnation, or word of it", func() bool {
+		batches, err := m.sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 10, Min: 1, Wait: 100 * time.Millisecond})
+		got = append(got, batches...)
+		if errors.Is(err, rollcall.ErrDamaged) {
+			m.close()
+			got = append(got, join(t, b, "w2", nil).read(1)...)
+		}
+		return len(bodies(got)) > 0
 	})
-	if got := m.read(1); !slices.Equal(bodies(got), []string{"after"}) || got[0].Deliveries[0].Position.Incarnation == old {
-		t.Fatalf("got %v of incarnation %x", bodies(got), got[0].Deliveries[0].Position.Incarnation)
+	if !slices.Equal(bodies(got), []string{"after"}) || got[0].Deliveries[0].Position.Incarnation == old {
+		t.Fatalf("got %v of incarnation %x, which was %x before", bodies(got), got[0].Deliveries[0].Position.Incarnation, old)
 	}
 }
