@@ -233,18 +233,11 @@ func (r *recorder) dedupKey(m *Message) (key DedupKey, has bool, missing string)
 	return key, missing == "", missing
 }
 
-// knownIDHeaders name, beside the stamp's bit, ids that an application gave.
-var knownIDHeaders = []string{"Idempotency-Key", "ce_id"}
-
 // ownID reports whether the MessageID is the application's own.
 func ownID(m *Message) bool {
 	if !m.Stamp.IsZero() {
 		return m.Stamp.OwnID
 	}
-	for _, name := range knownIDHeaders {
-		if v, ok := m.Header(name); ok && len(v) > 0 {
-			return m.ID != ""
-		}
-	}
-	return false
+	_, known := KnownID(m)
+	return known && m.ID != ""
 }

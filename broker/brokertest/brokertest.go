@@ -90,7 +90,7 @@ func wait(t testing.TB, what string, cond func() bool) {
 type stamper struct {
 	destination string
 	life        rollcall.Life
-	next map[int32]uint64
+	next        map[int32]uint64
 }
 
 func newStamper(b Broker) *stamper {

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -187,5 +186,3 @@ func (c SourceConfig) group() ([]kgo.Opt, error) {
 	}
 	return options, nil
 }
-
-var errClosed = errors.New("kafka: the connection was closed")

@@ -21,8 +21,9 @@
 // caller's time. The partition is chosen as the Java client chooses it, then the
 // message is stamped, then sent to that partition.
 //
-// Only committed transactions are read. [Cluster.Transformer] consumes and produces
-// in one transaction of Kafka; what it promises ends at Kafka's edge.
+// Only committed transactions are read. [Source.Transformer] consumes and produces in
+// one transaction of Kafka; what it promises ends at Kafka's edge. [Source.Consume] is
+// for who has no store: at least once, in the commit modes that people know.
 //
 // Headers: rollcall-stamp and rollcall-id, see docs/stamp.md.
 package kafka

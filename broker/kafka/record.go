@@ -4,14 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// IDHeader carries the MessageID.
-const IDHeader = "rollcall-id"
 
 // ours are the headers that belong to rollcall.
 const ours = "rollcall-"
@@ -29,7 +25,7 @@ func record(name string, m *rollcall.Message) (*kgo.Record, error) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: rollcall.StampHeader, Value: stamp})
 	}
 	if m.ID != "" {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: IDHeader, Value: []byte(m.ID)})
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: rollcall.IDHeader, Value: []byte(m.ID)})
 	}
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, ours) {
@@ -46,25 +42,19 @@ func overhead(m *rollcall.Message) int { return 200 + 10*len(m.Headers) }
 
 // message is a record as rollcall knows it. A stamp that cannot be read stays among
 // the headers: the engine sets such a message aside, it is never taken for one
-// without a stamp.
+// without a stamp. What has no stamp keeps all its headers; its id is the one that its
+// sender's ecosystem gave it, if any.
 func message(r *kgo.Record) rollcall.Message {
-	m := rollcall.Message{Destination: r.Topic, Partition: r.Partition, Key: string(r.Key), Body: r.Value, Time: stamped(r)}
+	m := rollcall.Message{Destination: r.Topic, Partition: r.Partition, Key: string(r.Key), Body: r.Value, Time: r.Timestamp}
 	rest := r.Headers
-	if len(rest) > 0 && rest[0].Key == rollcall.StampHeader { // where we put it
-		if s, err := rollcall.ParseStamp(rest[0].Value); err == nil && !names(rest[1:], rollcall.StampHeader) {
-			m.Stamp, rest = s, rest[1:]
-		}
-	} else if i := index(rest, rollcall.StampHeader); i >= 0 { // where a bridge or another language put it
-		if s, err := rollcall.ParseStamp(rest[i].Value); err == nil && !names(rest[i+1:], rollcall.StampHeader) {
-			m.Stamp, rest = s, slices.Concat(rest[:i], rest[i+1:])
+	if stamp, others, ok := cut(rest, rollcall.StampHeader); ok {
+		if s, err := rollcall.ParseStamp(stamp); err == nil {
+			m.Stamp, rest = s, others
 		}
 	}
-	if i := index(rest, IDHeader); i >= 0 && !names(rest[i+1:], IDHeader) {
-		m.ID = rollcall.MessageID(rest[i].Value)
-		if i == 0 {
-			rest = rest[1:]
-		} else {
-			rest = slices.Concat(rest[:i], rest[i+1:])
+	if !m.Stamp.IsZero() {
+		if id, others, ok := cut(rest, rollcall.IDHeader); ok {
+			m.ID, rest = rollcall.MessageID(id), others
 		}
 	}
 	if len(rest) > 0 {
@@ -73,13 +63,24 @@ func message(r *kgo.Record) rollcall.Message {
 			m.Headers[i] = rollcall.Header{Name: h.Key, Value: h.Value}
 		}
 	}
+	if m.Stamp.IsZero() {
+		m.ID, _ = rollcall.KnownID(&m)
+	}
 	return m
 }
 
-func stamped(r *kgo.Record) time.Time { return r.Timestamp }
+// cut takes out the header of a name, if there is just one: a repeated one is nobody's.
+func cut(headers []kgo.RecordHeader, name string) (value []byte, rest []kgo.RecordHeader, ok bool) {
+	i := index(headers, name)
+	switch {
+	case i < 0 || index(headers[i+1:], name) >= 0:
+		return nil, headers, false
+	case i == 0:
+		return headers[0].Value, headers[1:], true
+	}
+	return headers[i].Value, slices.Concat(headers[:i], headers[i+1:]), true
+}
 
 func index(headers []kgo.RecordHeader, name string) int {
 	return slices.IndexFunc(headers, func(h kgo.RecordHeader) bool { return h.Key == name })
 }
-
-func names(headers []kgo.RecordHeader, name string) bool { return index(headers, name) >= 0 }

@@ -77,7 +77,7 @@ func (s *Subscription) Fetch(ctx context.Context, request rollcall.FetchRequest)
 	deadline := time.NewTimer(request.Wait)
 	defer deadline.Stop()
 	for late := false; ; {
-		batches, err, changed := s.hand(request, late || ctx.Err() != nil)
+		batches, changed, err := s.hand(request, late || ctx.Err() != nil)
 		if changed == nil {
 			return batches, err
 		}
@@ -94,14 +94,14 @@ func (s *Subscription) Fetch(ctx context.Context, request rollcall.FetchRequest)
 }
 
 // hand over what there is: if it is enough, or late. Else what to wait for.
-func (s *Subscription) hand(request rollcall.FetchRequest, late bool) ([]rollcall.Batch, error, <-chan struct{}) {
+func (s *Subscription) hand(request rollcall.FetchRequest, late bool) ([]rollcall.Batch, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.alive.Err() != nil {
-		return nil, rollcall.ErrClosed, nil
+		return nil, nil, rollcall.ErrClosed
 	}
 	if s.failed != nil {
-		return nil, s.failed, nil
+		return nil, nil, s.failed
 	}
 	ready := s.ready(request.Paused)
 	n := 0
@@ -109,7 +109,7 @@ func (s *Subscription) hand(request rollcall.FetchRequest, late bool) ([]rollcal
 		n += len(p.buffer)
 	}
 	if n < max(1, request.Min) && !late && s.trouble == nil {
-		return nil, nil, s.changed
+		return nil, s.changed, nil
 	}
 	var batches []rollcall.Batch
 	for _, p := range ready {
@@ -118,7 +118,7 @@ func (s *Subscription) hand(request rollcall.FetchRequest, late bool) ([]rollcal
 	}
 	err := s.trouble
 	s.trouble = nil
-	return batches, err, nil
+	return batches, nil, err
 }
 
 // ready are the parts that have something to hand over, by number.

@@ -12,3 +12,6 @@ func New() string {
 	}
 	return id.String()
 }
+
+// Is reports whether it is the usual text of a UUID, of any version.
+func Is(text string) bool { return len(text) == 36 && uuid.Validate(text) == nil }
