@@ -74,7 +74,7 @@ const (
 	// seconds, a failover took up to a minute.
 	metadataMinAge = 250 * time.Millisecond
 	// metadataMaxAge: a topic that got partitions is noticed after so long.
-	metadataMaxAge = 30 * time.Second
+	metadataMaxAge = 10 * time.Second
 	// fetchBytes bounds what one broker sends at once, and with it the memory.
 	fetchBytes = 8 << 20
 )

@@ -52,6 +52,7 @@ func (c *Cluster) fate(t *topic, err error, silent bool) (rollcall.Fate, error) 
 	case errors.Is(err, kerr.UnknownTopicID):
 		return rollcall.Unknown, c.recreated(t, err)
 	case !refused:
+		c.client.ForceMetadataRefresh() // it may know less partitions than we do
 		return rollcall.Unknown, fmt.Errorf("kafka: topic %q: %w", t.name, err)
 	case silent:
 		return rollcall.Unknown, fmt.Errorf("kafka: topic %q: refused, but an answer was lost before, so it may be stored: %w", t.name, err)

@@ -10,9 +10,11 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/kafka"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // names are unique among all cases that share a server.
@@ -20,47 +22,87 @@ var names atomic.Int64
 
 // harness makes every case a topic of its own on one cluster. Every sender and source
 // has connections of its own, as processes have.
-func harness(brokers []string, replicas int16) brokertest.Harness {
+func harness(brokers []string) brokertest.Harness {
 	return func(t testing.TB) brokertest.Broker {
-		n := names.Add(1)
-		topic, group := fmt.Sprintf("orders-%d", n), fmt.Sprintf("g-%d", n)
 		admin := admin(t, brokers)
-		create := func() {
-			if _, err := admin.CreateTopic(t.Context(), 4, replicas, nil, topic); err != nil {
-				t.Fatal(err)
-			}
-			ready(t, admin, topic, 4)
-		}
-		create()
+		topic := newTopic(t, admin, 4, nil)
 		return brokertest.Broker{
-			Destination: topic, Group: group, Partitions: 4,
+			Destination: topic, Group: "g-" + topic, Partitions: 4,
 			Sender: func(t testing.TB) rollcall.Sender { return open(t, brokers).Sender() },
 			Source: func(t testing.TB, d string) rollcall.Source { return source(t, open(t, brokers), d) },
 			Recreate: func(t testing.TB, d string) {
 				if _, err := admin.DeleteTopic(context.Background(), d); err != nil {
 					t.Fatal(err)
 				}
-				create()
+				create(t, admin, d, 4, nil)
 			},
 		}
 	}
 }
 
-func admin(t testing.TB, brokers []string) *kadm.Client {
+// newTopic makes a topic that no other test uses.
+func newTopic(t testing.TB, admin administrator, partitions int32, settings map[string]string) string {
+	t.Helper()
+	topic := fmt.Sprintf("orders-%d", names.Add(1))
+	create(t, admin, topic, partitions, settings)
+	return topic
+}
+
+func create(t testing.TB, admin administrator, topic string, partitions int32, settings map[string]string) {
+	t.Helper()
+	values := make(map[string]*string)
+	for name, value := range settings {
+		values[name] = &value
+	}
+	made, err := admin.CreateTopic(context.Background(), partitions, -1, values, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known(t, admin, topic, made.ID)
+	ready(t, admin, topic, int(partitions))
+}
+
+// known waits until every broker has heard of the topic. One that has not would still
+// take messages for an old topic of that name, and lose them with it.
+func known(t testing.TB, admin administrator, topic string, id kadm.TopicID) {
+	t.Helper()
+	brokers, err := admin.ListBrokers(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, broker := range brokers.NodeIDs() {
+		wait(t, fmt.Sprintf("broker %d to know the topic %s", broker, topic), func() bool {
+			req := kmsg.NewPtrMetadataRequest()
+			asked := kmsg.NewMetadataRequestTopic()
+			asked.Topic = kmsg.StringPtr(topic)
+			req.Topics = append(req.Topics, asked)
+			resp, err := admin.client.Broker(int(broker)).Request(context.Background(), req)
+			return err == nil && kadm.TopicID(resp.(*kmsg.MetadataResponse).Topics[0].TopicID) == id
+		})
+	}
+}
+
+// administrator makes and deletes topics.
+type administrator struct {
+	*kadm.Client
+	client *kgo.Client
+}
+
+func admin(t testing.TB, brokers []string) administrator {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return kadm.NewClient(client)
+	return administrator{kadm.NewClient(client), client}
 }
 
 // ready waits until every partition of a new topic has a leader.
-func ready(t testing.TB, admin *kadm.Client, topic string, partitions int) {
+func ready(t testing.TB, admin administrator, topic string, partitions int) {
 	t.Helper()
 	wait(t, "the leaders of "+topic, func() bool {
-		ends, err := admin.ListEndOffsets(t.Context(), topic)
+		ends, err := admin.ListEndOffsets(context.Background(), topic)
 		return err == nil && ends.Error() == nil && len(ends[topic]) == partitions
 	})
 }
@@ -104,5 +146,14 @@ func TestKitFake(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	brokertest.Run(t, harness(cluster.ListenAddrs(), 3))
+	brokertest.Run(t, harness(cluster.ListenAddrs()))
+}
+
+// TestKit is the acceptance test of broker drivers on real Kafka, one node.
+func TestKit(t *testing.T) { brokertest.Run(t, harness(real(t))) }
+
+// real is the one node of all tests that do nothing to the server.
+func real(t testing.TB) []string {
+	t.Helper()
+	return []string{servers.Shared(t, servers.Kafka).Addr}
 }

@@ -36,8 +36,12 @@ func (s *Sender) Lanes(ctx context.Context, destination string) (rollcall.Lanes,
 	}
 	s.cluster.risky(t)
 	s.cluster.mu.Lock()
+	before := s.cluster.topics[destination]
 	s.cluster.topics[destination] = t
 	s.cluster.mu.Unlock()
+	if before != nil && before.partitions != t.partitions {
+		s.cluster.client.ForceMetadataRefresh() // the client would not know the new ones for a while
+	}
 	return newLanes(t), nil
 }
 
