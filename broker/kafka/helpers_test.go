@@ -49,7 +49,7 @@ func (o *taker) Assigned(_ context.Context, as []rollcall.Assignment) ([]rollcal
 	return out, nil
 }
 func (o *taker) Revoked(context.Context, []rollcall.Partition) {}
-func (o *taker) Lost([]rollcall.Partition)                      {}
+func (o *taker) Lost([]rollcall.Partition)                     {}
 
 // reader is a subscription of a test.
 type reader struct {
