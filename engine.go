@@ -78,7 +78,7 @@ func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	extents, err := m.Measure(ctx)
+	extents, err := e.measure(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,11 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	if err := e.sameLog(ctx); err != nil {
 		return errors.Join(err, e.releaseOwn())
 	}
-	sub, err := e.source.Subscribe(ctx, SubscribeRequest{Group: e.group, Worker: e.worker, Token: e.ownHold().Token}, e)
+	var sub Subscription
+	err := e.patient(ctx, "subscribe", func() (err error) {
+		sub, err = e.source.Subscribe(ctx, SubscribeRequest{Group: e.group, Worker: e.worker, Token: e.ownHold().Token}, e)
+		return err
+	})
 	if err != nil {
 		return errors.Join(err, e.releaseOwn())
 	}
@@ -196,24 +200,46 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	return errors.Join(failed, drained, e.releaseOwn())
 }
 
-// joinPatience is how long a store may be away when a run begins. What lasts
-// longer, a missing table say, is told by the run's error.
+// joinPatience is how long a store or a broker may be away when a run begins. What
+// lasts longer, a missing table say, is told by the run's error.
 const joinPatience = 30 * time.Second
 
-// join acquires the worker's own token. A COMMIT in doubt is repeated: a token
-// that is raised twice does no harm.
-func (e *engine[X]) join(ctx context.Context) error {
+// patient tries for joinPatience what a run begins with.
+func (e *engine[X]) patient(ctx context.Context, where string, do func() error) error {
 	begun := e.config.Clock.Now()
 	var failed error
-	err := e.retry(ctx, "acquire", func() error {
-		err := e.acquireOwn(ctx)
-		lasting := errors.Is(err, ErrClosed) || errors.Is(err, ErrConfig) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerSchema)
-		if lasting || e.config.Clock.Now().Sub(begun) > joinPatience {
+	err := e.retry(ctx, where, func() error {
+		err := do()
+		if lasting(err) || e.config.Clock.Now().Sub(begun) > joinPatience {
 			failed, err = err, nil
 		}
 		return err
 	})
 	return errors.Join(failed, err)
+}
+
+// lasting errors do not go away by themselves.
+func lasting(err error) bool {
+	for _, is := range []error{ErrClosed, ErrConfig, ErrDamaged, ErrNewerSchema, ErrNoDestination} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// join acquires the worker's own token. A COMMIT in doubt is repeated: a token
+// that is raised twice does no harm.
+func (e *engine[X]) join(ctx context.Context) error {
+	return e.patient(ctx, "acquire", func() error { return e.acquireOwn(ctx) })
+}
+
+func (e *engine[X]) measure(ctx context.Context, m Measurer) (extents []Extent, err error) {
+	err = e.patient(ctx, "measure", func() error {
+		extents, err = m.Measure(ctx)
+		return err
+	})
+	return extents, err
 }
 
 // errDrain ends work that did not finish in time.
@@ -277,7 +303,7 @@ func (e *engine[X]) fetchLoop(ctx context.Context) error {
 			try = 0
 			continue
 		}
-		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) {
+		if lasting(err) {
 			return err
 		}
 		if ctx.Err() == nil {

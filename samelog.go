@@ -27,7 +27,7 @@ func (e *engine[X]) sameLog(ctx context.Context) error {
 	if !can || !also || !e.can.Positions {
 		return nil
 	}
-	before, err := measurer.Measure(ctx)
+	before, err := e.measure(ctx, measurer)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *engine[X]) sameLog(ctx context.Context) error {
 	}
 	// Measured again: what others did and sent meanwhile must not look like a log
 	// that is too short.
-	extents, err := measurer.Measure(ctx)
+	extents, err := e.measure(ctx, measurer)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,11 @@ const recently = 200
 // senders are read when first needed, after those of the positions.
 func (e *engine[X]) sameMessages(ctx context.Context, peeker Peeker, x Extent, last int64, senders map[Scope]*Roll) error {
 	for at, step := last, int64(1); at >= x.First; at -= step {
-		m, err := peeker.Peek(ctx, x.Partition, Position{Incarnation: x.Incarnation, Offset: at})
+		var m Message
+		err := e.patient(ctx, "peek", func() (err error) {
+			m, err = peeker.Peek(ctx, x.Partition, Position{Incarnation: x.Incarnation, Offset: at})
+			return err
+		})
 		if err != nil {
 			return err
 		}

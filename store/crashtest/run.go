@@ -2,6 +2,7 @@ package crashtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -24,18 +25,37 @@ type Load struct {
 	WorkerKills, ServerKills int
 	// Cut ends all connections every 100 ms while it lasts, this often.
 	Cuts int
+	// Place is where Storage.Log finds the log. Default: a folder of its own.
+	Place string
+	// BrokerKills of a broker by Broker, which returns when it is back, with messages in
+	// work.
+	BrokerKills int
+	Broker      func() (what string, err error)
+	// Sending goes on while there are faults. Default: all is sent before.
+	Sending bool
 }
 
 // Run works a load off, with its faults, and judges.
 func Run[X any](t *testing.T, s Storage[X], server *servers.Server, schema string, load Load) {
 	r := &run[X]{t: t, s: s, server: server, load: load, random: rand.New(rand.NewPCG(1, uint64(load.Messages)))}
 	r.job = job{Folder: filepath.Join(t.TempDir(), "log"), URL: server.URL(), Schema: schema, Workers: load.Workers, By: load.By, Gather: load.Gather}
-	r.send()
+	if load.Place != "" {
+		r.job.Folder = load.Place
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		r.send()
+	}()
+	if !load.Sending {
+		<-sent
+	}
 	for i := range r.processes {
 		r.processes[i] = start(t, r.job)
 	}
 	begun := time.Now()
 	r.hurt()
+	<-sent
 	r.rest(begun)
 	r.judge()
 }
@@ -55,7 +75,8 @@ type run[X any] struct {
 func (r *run[X]) send() {
 	_, sender, closing, err := r.s.Log(r.job.Folder)
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Error(err)
+		return
 	}
 	lives := make([]rollcall.Life, r.load.Senders)
 	numbers := make(map[rollcall.Scope]uint64)
@@ -64,7 +85,8 @@ func (r *run[X]) send() {
 	}
 	lanes, err := sender.Lanes(context.Background(), destination)
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Error(err)
+		return
 	}
 	var messages []rollcall.Message
 	for n := range r.load.Messages {
@@ -79,23 +101,25 @@ func (r *run[X]) send() {
 			messages = append(messages, m)
 		}
 	}
+	publisher := rollcall.NewPublisher(sender, rollcall.PublisherConfig{Timeout: patience})
 	for len(messages) > 0 {
 		part := messages[:min(1000, len(messages))]
-		for _, result := range sender.Publish(context.Background(), destination, part) {
+		for _, result := range publisher.Publish(context.Background(), destination, part...) {
 			if result.Fate != rollcall.Stored {
-				r.t.Fatal(result.Err)
+				r.t.Error(result.Err)
+				return
 			}
 		}
 		messages = messages[len(part):]
 	}
-	if err := closing(); err != nil {
-		r.t.Fatal(err)
+	if err := errors.Join(publisher.Close(context.Background()), closing()); err != nil {
+		r.t.Error(err)
 	}
 }
 
 // hurt kills and cuts while there is work.
 func (r *run[X]) hurt() {
-	faults := strings.Repeat("w", r.load.WorkerKills) + strings.Repeat("s", r.load.ServerKills) + strings.Repeat("c", r.load.Cuts)
+	faults := strings.Repeat("w", r.load.WorkerKills) + strings.Repeat("s", r.load.ServerKills) + strings.Repeat("c", r.load.Cuts) + strings.Repeat("b", r.load.BrokerKills)
 	order := []byte(faults)
 	r.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for _, fault := range order {
@@ -104,7 +128,9 @@ func (r *run[X]) hurt() {
 		case 'w':
 			r.killWorker()
 		case 's':
-			r.killServer()
+			r.whileInWork(r.killServer)
+		case 'b':
+			r.whileInWork(r.killBroker)
 		case 'c':
 			if err := r.s.CutAll(r.t.Context(), r.job.URL); err != nil {
 				r.t.Fatalf("cut all connections: %v", err)
@@ -127,26 +153,37 @@ func (r *run[X]) killWorker() {
 	}
 }
 
-// killServer kills the server while a process has messages in work.
-func (r *run[X]) killServer() {
+// whileInWork does it while a process has messages in work.
+func (r *run[X]) whileInWork(kill func(step string, n int)) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		step, n := r.processes[r.random.IntN(len(r.processes))].at()
-		if n > 0 {
-			pid := r.server.Pid()
-			if err := r.server.Kill(); err != nil {
-				r.t.Fatal(err)
-			}
-			r.t.Logf("server (pid %d) killed while a worker was after step %s with %d in work", pid, step, n)
-			time.Sleep(50 * time.Millisecond)
-			if err := r.server.Restart(); err != nil {
-				r.t.Fatal(err)
-			}
+		if step, n := r.processes[r.random.IntN(len(r.processes))].at(); n > 0 {
+			kill(step, n)
 			return
 		}
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited %v for a process with messages in work: the load is too small for its faults", patience)
 		}
 	}
+}
+
+func (r *run[X]) killServer(step string, n int) {
+	pid := r.server.Pid()
+	if err := r.server.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("server (pid %d) killed while a worker was after step %s with %d in work", pid, step, n)
+	time.Sleep(50 * time.Millisecond)
+	if err := r.server.Restart(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *run[X]) killBroker(step string, n int) {
+	what, err := r.load.Broker()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("%s while a worker was after step %s with %d in work", what, step, n)
 }
 
 // rest lets the processes finish: they drain, then two others empty the log.
