@@ -6,9 +6,13 @@ import (
 	"testing"
 
 	"github.com/rollcall-mq/rollcall/internal/servers"
+	"github.com/rollcall-mq/rollcall/store/crashtest"
 )
 
 func TestMain(m *testing.M) {
+	if crashtest.Child(onPostgres) {
+		return
+	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
