@@ -43,25 +43,41 @@ type Server struct {
 func Start(t testing.TB, spec *Spec, config Config) *Server {
 	t.Helper()
 	s, err := start(spec, config)
-	if s != nil {
-		t.Cleanup(func() {
-			if t.Failed() {
-				t.Log(s.Log())
-			}
-			if err := s.remove(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	s.removeAfter(t)
 	if err != nil {
 		t.Fatalf("%s: %v", spec.Name, err)
 	}
 	return s
 }
 
+// removeAfter ends the server after the test; there may be none.
+func (s *Server) removeAfter(t testing.TB) {
+	if s == nil {
+		return
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.Log())
+		}
+		if err := s.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // start makes the server's folder and runs it. A server returned with an error
 // is to be removed.
 func start(spec *Spec, config Config) (*Server, error) {
+	s, err := create(spec, config)
+	if err != nil {
+		return s, err
+	}
+	return s, s.begin()
+}
+
+// create makes the server's folder. A server returned with an error is to be
+// removed.
+func create(spec *Spec, config Config) (*Server, error) {
 	if _, err := os.Stat(spec.Program); err != nil {
 		return nil, fmt.Errorf("%w: run scripts/servers", err)
 	}
@@ -79,19 +95,22 @@ func start(spec *Spec, config Config) (*Server, error) {
 	}
 	s := &Server{Addr: net.JoinHostPort("127.0.0.1", port), Dir: dir, Settings: maps.Clone(spec.Settings), spec: spec}
 	maps.Copy(s.Settings, config.Settings)
-	if err := errors.Join(os.Chmod(dir, 0o755), own(dir, spec.User), spec.fill(s.data())); err != nil {
-		return s, err
-	}
-	if spec.Prepare != nil {
-		if err := spec.Prepare(s); err != nil {
-			return s, err
+	return s, errors.Join(os.Chmod(dir, 0o755), own(dir, spec.User), spec.fill(s.data()))
+}
+
+// begin runs a created server for the first time.
+func (s *Server) begin() error {
+	if s.spec.Prepare != nil {
+		if err := s.spec.Prepare(s); err != nil {
+			return err
 		}
 	}
-	return s, s.Restart()
+	return s.Restart()
 }
 
 // URL is the address as the standard Go client wants it: pgx's URL,
-// go-sql-driver/mysql's DSN (user root, database test), go-redis's URL.
+// go-sql-driver/mysql's DSN (user root, database test), go-redis's URL, Kafka's
+// bootstrap address.
 func (s *Server) URL() string { return s.spec.URL(s.Addr) }
 
 // Version is what the server's program says of itself.
