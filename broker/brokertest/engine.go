@@ -46,7 +46,13 @@ func work(t testing.TB, b Broker, db *memory.Database, config rollcall.ConsumerC
 	c := rollcall.NewConsumer(b.Group, b.Source(t, b.Destination), w.store, func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
 		return tx.Append(ctx, "ledger", m.Key+" "+string(m.Body))
 	}, config)
-	go func() { w.done <- c.Run(ctx) }()
+	go func() {
+		err := c.Run(ctx)
+		if ctx.Err() == nil { // nobody killed it
+			t.Errorf("a worker ended by itself: %v", err)
+		}
+		w.done <- err
+	}()
 	t.Cleanup(func() {
 		w.kill()
 		w.ended()

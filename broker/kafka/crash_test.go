@@ -2,17 +2,21 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/kafka"
 	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/crashtest"
+	"github.com/rollcall-mq/rollcall/store/memory"
 	"github.com/rollcall-mq/rollcall/store/postgres"
 )
 
@@ -20,7 +24,7 @@ import (
 // of the log is the brokers.
 var onPostgres = crashtest.Storage[pgx.Tx]{
 	Open: func(ctx context.Context, url, schema string) (rollcall.Store[pgx.Tx], func() error, error) {
-		s, err := postgres.Open(ctx, url, postgres.Config{Schema: schema})
+		s, err := postgres.Open(ctx, url, postgres.Config{Schema: schema, Idle: time.Second})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,7 +61,7 @@ var onPostgres = crashtest.Storage[pgx.Tx]{
 }
 
 // shortSession is how soon others take over from a member that was killed.
-const shortSession = 1500 * time.Millisecond
+const shortSession = time.Second
 
 // openWhenUp connects: a broker may just be dead.
 func openWhenUp(brokers []string) (*kafka.Cluster, error) {
@@ -112,4 +116,126 @@ func TestCrashOneNode(t *testing.T) {
 		}
 		crashtest.Run(t, onPostgres, server, schema, load)
 	}
+}
+
+// TestZombies: workers are stopped with messages in work until others have their
+// partitions, twenty times; each is fenced when it wakes. One sender.
+func TestZombies(t *testing.T) {
+	broker := servers.Start(t, servers.Kafka, servers.Config{})
+	create(t, admin(t, []string{broker.Addr}), "orders", 6, nil)
+	server, schema := database(t)
+	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{Messages: 200_000, Senders: 1, Workers: 2,
+		Stops: 20, StopFor: 2 * shortSession, Sending: true, Place: broker.Addr})
+}
+
+// TestThreeNodes: the kit on three nodes, and then one node after the other is killed
+// and comes back during 100,000 messages into PostgreSQL, workers too; the comparison is
+// exact.
+func TestThreeNodes(t *testing.T) {
+	nodes := servers.StartKafka(t, 3, servers.Config{})
+	t.Run("kit", func(t *testing.T) { brokertest.Run(t, harness(nodes.Brokers())) })
+	create(t, admin(t, nodes.Brokers()), "orders", 6, nil)
+	server, schema := database(t)
+	next := 0
+	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{
+		Messages: 100_000, Senders: 40, Workers: 2, WorkerKills: 3, BrokerKills: 3, Sending: true, Place: strings.Join(nodes.Brokers(), ","),
+		Broker: func() (string, error) {
+			node := nodes.Nodes[next]
+			pid := node.Pid()
+			if err := node.Kill(); err != nil {
+				return "", err
+			}
+			next++
+			time.Sleep(time.Second) // the others go on without it
+			return fmt.Sprintf("node %d (pid %d) killed", next, pid), errors.Join(node.Restart(), nodes.Ready())
+		},
+	})
+}
+
+// TestUncleanElection: a node that missed messages becomes the leader, and the log has
+// other messages at offsets that are done. A group that runs hears of it, and one that
+// comes later is refused; offsets and leader epochs are named.
+func TestUncleanElection(t *testing.T) {
+	nodes := servers.StartKafka(t, 3, servers.Config{})
+	a := admin(t, nodes.Brokers())
+	topic := unclean(t, a)
+	cluster := open(t, nodes.Brokers())
+	send(t, cluster, topic, 10, 0)
+	leader, follower := replicas(t, a, topic)
+	if err := nodes.Nodes[follower-1].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the follower to fall out", func() bool { return len(partition(t, a, topic).ISR) == 1 })
+	send(t, cluster, topic, 10, 10) // on the leader alone
+	db := memory.NewDatabase(memory.Config{})
+	if got, err := ledger(t, source(t, cluster, topic), "g", db, rollcall.ConsumerConfig{}); err != nil || len(got) != 20 {
+		t.Fatalf("%d effects, %v", len(got), err)
+	}
+	running := subscribe(t, source(t, cluster, topic), "running")
+	running.read(20)
+	if err := nodes.Nodes[leader-1].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes.Nodes[follower-1].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	elect(t, a, topic)
+	wait(t, "the one that missed messages to lead", func() bool { return partition(t, a, topic).Leader == follower })
+	fresh := open(t, nodes.Brokers())
+	send(t, fresh, topic, 15, 100) // its log has 25 messages now, others than before from offset 10 on
+	told := running.damage()
+	t.Logf("running: %v", told)
+	wantWords(t, told, topic, "cut off")
+	_, err := ledger(t, source(t, fresh, topic), "g", db, rollcall.ConsumerConfig{})
+	t.Logf("later: %v", err)
+	wantWords(t, err, topic)
+	if !errors.Is(err, rollcall.ErrDamaged) {
+		t.Errorf("later: %v, want ErrDamaged", err)
+	}
+}
+
+// unclean makes a topic of one partition on two nodes whose next leader may be one that
+// has missed messages.
+func unclean(t *testing.T, a administrator) string {
+	t.Helper()
+	yes, one := "true", "1"
+	topic := fmt.Sprintf("unclean-%d", names.Add(1))
+	made, err := a.CreateTopic(t.Context(), 1, 2, map[string]*string{"unclean.leader.election.enable": &yes, "min.insync.replicas": &one}, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known(t, a, topic, made.ID)
+	ready(t, a, topic, 1)
+	return topic
+}
+
+func partition(t *testing.T, a administrator, topic string) kadm.PartitionDetail {
+	t.Helper()
+	m, err := a.Metadata(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Topics[topic].Partitions[0]
+}
+
+func replicas(t *testing.T, a administrator, topic string) (leader, follower int32) {
+	t.Helper()
+	p := partition(t, a, topic)
+	for _, r := range p.Replicas {
+		if r != p.Leader {
+			follower = r
+		}
+	}
+	return p.Leader, follower
+}
+
+// elect asks for whoever is there.
+func elect(t *testing.T, a administrator, topic string) {
+	t.Helper()
+	var set kadm.TopicsSet
+	set.Add(topic, 0)
+	wait(t, "an election among those that are there", func() bool {
+		_, err := a.ElectLeaders(t.Context(), kadm.ElectLiveReplica, set)
+		return err == nil
+	})
 }

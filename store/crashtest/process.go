@@ -68,6 +68,36 @@ func (p *process) killInWork() bool {
 	return true
 }
 
+// stopInWork stops the process for a while if it has messages in work. What it had is
+// others' then: it is fenced, and says so.
+func (p *process) stopInWork(long time.Duration) bool {
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
+	step, n := p.at()
+	if n == 0 {
+		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+		return false
+	}
+	before := p.fenced()
+	time.Sleep(long)
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	for deadline := time.Now().Add(patience); p.fenced() == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("process %d slept %v after step %s with %d in work: waited %v for it to be fenced", p.cmd.Process.Pid, long, step, n, patience)
+		}
+	}
+	p.t.Logf("process %d stopped for %v after step %s with %d in work: fenced %d times since", p.cmd.Process.Pid, long, step, n, p.fenced()-before)
+	return true
+}
+
+// fenced is how often the process was.
+func (p *process) fenced() int {
+	text, _ := os.ReadFile(p.status + fencedSuffix) // not there: not yet
+	return len(text)
+}
+
+// fencedSuffix names the file that gets a byte each time.
+const fencedSuffix = ".fenced"
+
 // at is the step that the process is at, with how many messages in work: 0
 // after COMMIT.
 func (p *process) at() (step string, n int) {

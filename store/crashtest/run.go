@@ -31,6 +31,10 @@ type Load struct {
 	// work.
 	BrokerKills int
 	Broker      func() (what string, err error)
+	// Stops of a worker process by SIGSTOP with messages in work, for so long that
+	// others take over: when it goes on it must be fenced. Default: none.
+	Stops   int
+	StopFor time.Duration
 	// Sending goes on while there are faults. Default: all is sent before.
 	Sending bool
 }
@@ -119,7 +123,7 @@ func (r *run[X]) send() {
 
 // hurt kills and cuts while there is work.
 func (r *run[X]) hurt() {
-	faults := strings.Repeat("w", r.load.WorkerKills) + strings.Repeat("s", r.load.ServerKills) + strings.Repeat("c", r.load.Cuts) + strings.Repeat("b", r.load.BrokerKills)
+	faults := strings.Repeat("w", r.load.WorkerKills) + strings.Repeat("s", r.load.ServerKills) + strings.Repeat("c", r.load.Cuts) + strings.Repeat("b", r.load.BrokerKills) + strings.Repeat("z", r.load.Stops)
 	order := []byte(faults)
 	r.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for _, fault := range order {
@@ -129,6 +133,8 @@ func (r *run[X]) hurt() {
 			r.killWorker()
 		case 's':
 			r.whileInWork(r.killServer)
+		case 'z':
+			r.stopWorker()
 		case 'b':
 			r.whileInWork(r.killBroker)
 		case 'c':
@@ -145,6 +151,19 @@ func (r *run[X]) killWorker() {
 		i := r.random.IntN(len(r.processes))
 		if r.processes[i].killInWork() {
 			r.processes[i] = start(r.t, r.job)
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited %v for a process with messages in work: the load is too small for its faults", patience)
+		}
+	}
+}
+
+// stopWorker stops a process that has messages in work until others have its
+// partitions, and waits until it was fenced.
+func (r *run[X]) stopWorker() {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Duration(r.random.IntN(10)) * time.Millisecond) {
+		if r.processes[r.random.IntN(len(r.processes))].stopInWork(r.load.StopFor) {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -49,7 +49,7 @@ func work[X any](s Storage[X], j job) error {
 	handler := newHandler(s, j)
 	for i := range errs {
 		c := rollcall.NewConsumer(group, source, store, handler, rollcall.ConsumerConfig{
-			Batch: 100, Dedup: rollcall.DedupConfig{By: j.By}, Gather: j.Gather, Worker: fmt.Sprint("worker", i), Observer: quiet{},
+			Batch: 100, Dedup: rollcall.DedupConfig{By: j.By}, Gather: j.Gather, Worker: fmt.Sprint("worker", i), Observer: quiet{j.Status},
 			// A kill spends an attempt of what was in work.
 			Retry: rollcall.RetryConfig{Attempts: 50, First: 2 * time.Millisecond, Most: 20 * time.Millisecond}})
 		wg.Go(func() {
@@ -123,12 +123,32 @@ func (s *status) at(_ context.Context, step string, n int) error {
 	return err
 }
 
-// quiet tells only what is waited out for long: what matters is in the ledger.
-type quiet struct{}
+// quiet tells only what is waited out for long, and how often it was fenced: what
+// matters is in the ledger.
+type quiet struct{ status string }
 
 // Observe implements rollcall.Observer.
-func (quiet) Observe(e rollcall.Event) {
-	if p, is := e.(rollcall.Paused); is && p.For > 5*time.Second {
-		fmt.Fprintln(os.Stderr, "paused:", p.Where, p.Err)
+func (q quiet) Observe(e rollcall.Event) {
+	switch e := e.(type) {
+	case rollcall.Paused:
+		if e.For > 5*time.Second {
+			fmt.Fprintln(os.Stderr, "paused:", e.Where, e.Err)
+		}
+	case rollcall.Fenced:
+		if err := q.fenced(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
+}
+
+func (q quiet) fenced() error {
+	if q.status == "" {
+		return nil
+	}
+	f, err := os.OpenFile(q.status+fencedSuffix, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("f")
+	return errors.Join(err, f.Close())
 }
