@@ -124,8 +124,8 @@ func TestZombies(t *testing.T) {
 	broker := servers.Start(t, servers.Kafka, servers.Config{})
 	create(t, admin(t, []string{broker.Addr}), "orders", 6, nil)
 	server, schema := database(t)
-	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{Messages: 200_000, Senders: 1, Workers: 2,
-		Stops: 20, StopFor: 2 * shortSession, Sending: true, Place: broker.Addr})
+	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{Messages: 300_000, Senders: 1, Workers: 2,
+		Stops: 20, StopFor: shortSession * 3 / 2, Sending: true, Place: broker.Addr})
 }
 
 // TestThreeNodes: the kit on three nodes, and then one node after the other is killed

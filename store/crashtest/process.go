@@ -68,12 +68,13 @@ func (p *process) killInWork() bool {
 	return true
 }
 
-// stopInWork stops the process for a while if it has messages in work. What it had is
-// others' then: it is fenced, and says so.
+// stopInWork stops the process for a while if it has messages in work and holds no lock
+// yet: with one, others wait until the server ends the transaction, and it is that which
+// stops it. What it had is others' then: it is fenced, and says so.
 func (p *process) stopInWork(long time.Duration) bool {
 	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
 	step, n := p.at()
-	if n == 0 {
+	if n == 0 || step != "begin" && step != "token" {
 		_ = p.cmd.Process.Signal(syscall.SIGCONT)
 		return false
 	}

@@ -162,7 +162,7 @@ func (r *run[X]) killWorker() {
 // stopWorker stops a process that has messages in work until others have its
 // partitions, and waits until it was fenced.
 func (r *run[X]) stopWorker() {
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Duration(r.random.IntN(10)) * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Duration(r.random.IntN(4)) * time.Millisecond) {
 		if r.processes[r.random.IntN(len(r.processes))].stopInWork(r.load.StopFor) {
 			return
 		}
