@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // KafkaCluster is some Kafka nodes, each broker and controller, that know each
@@ -135,18 +134,12 @@ func (s *Server) serves() bool {
 
 // knows asks the node which brokers there are.
 func (s *Server) knows(want []int) error {
-	conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
-	if err != nil {
+	return s.ask(func(c net.Conn) error {
+		ports, err := kafkaBrokers(c)
+		slices.Sort(ports)
+		if err == nil && !slices.Equal(ports, want) {
+			err = fmt.Errorf("the broker at %s knows %v, want %v", s.Addr, ports, want)
+		}
 		return err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	ports, err := kafkaBrokers(conn)
-	slices.Sort(ports)
-	if err == nil && !slices.Equal(ports, want) {
-		err = fmt.Errorf("the broker at %s knows %v, want %v", s.Addr, ports, want)
-	}
-	return err
+	})
 }
