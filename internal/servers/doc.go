@@ -10,6 +10,10 @@
 // binary: take the latter, with a name of your own in it, where nothing is done
 // to the server itself.
 //
+// [StartKafka] gives it a cluster of Kafka nodes, [KafkaSecure] one with secure
+// listeners, and [Java] runs a program with Kafka's own client. For what a
+// network does to a client's connections see internal/kafkaproxy.
+//
 // scripts/servers installs what they need. What is missing fails the test: a
 // test that did not run has proved nothing.
 //

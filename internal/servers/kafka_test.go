@@ -15,12 +15,14 @@ import (
 	"github.com/rollcall-mq/rollcall/internal/servers"
 )
 
-// kafkaClient is a client that gives up after the context's time, and looks
-// again at who leads what at once.
+// kafkaClient is a client that gives up after the context's time, also with a
+// write that may have happened, soon asks another broker when one does not
+// answer, and looks again at who leads what at once.
 func kafkaClient(t testing.TB, brokers []string, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.DialTimeout(time.Second),
+		kgo.RequestTimeoutOverhead(2 * time.Second), kgo.ProduceRequestTimeout(3 * time.Second), kgo.AllowIdempotentProduceCancellation(),
 	}, options...)...)
 	must(t, err)
 	t.Cleanup(client.Close)

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // KafkaCluster is some Kafka nodes, each broker and controller, that know each
@@ -55,7 +54,6 @@ func (c *KafkaCluster) start(config Config) error {
 		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%s", i+1, port))
 	}
 	replicas, least := strconv.Itoa(min(len(c.Nodes), 3)), strconv.Itoa(min(len(c.Nodes), 2))
-	errs, all := make([]error, len(c.Nodes)), sync.WaitGroup{}
 	for i, s := range c.Nodes {
 		maps.Copy(s.Settings, map[string]string{
 			"node.id": strconv.Itoa(i + 1), "controller.quorum.voters": strings.Join(voters, ","),
@@ -64,10 +62,35 @@ func (c *KafkaCluster) start(config Config) error {
 			"share.coordinator.state.topic.replication.factor": replicas, "share.coordinator.state.topic.min.isr": least,
 		})
 		maps.Copy(s.Settings, config.Settings)
-		all.Go(func() { errs[i] = s.begin() }) // none is ready before most of them run
+	}
+	return c.together((*Server).begin)
+}
+
+// Restart starts the nodes that do not run, at once: none serves before most of
+// them run. It returns when all know all.
+//
+// A partition has no leader for now when all its replicas that have everything
+// were killed; so after the death of most nodes, restart all.
+func (c *KafkaCluster) Restart() error {
+	return c.together(func(s *Server) error {
+		if s.Pid() != 0 {
+			return nil
+		}
+		return s.Restart()
+	})
+}
+
+// together does it to all nodes at once, and waits until all know all.
+func (c *KafkaCluster) together(do func(s *Server) error) error {
+	errs, all := make([]error, len(c.Nodes)), sync.WaitGroup{}
+	for i, s := range c.Nodes {
+		all.Go(func() { errs[i] = do(s) })
 	}
 	all.Wait()
-	return errors.Join(append(errs, c.Ready())...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return c.Ready()
 }
 
 // Brokers are the addresses of all nodes, those that do not run too.
@@ -111,18 +134,12 @@ func (s *Server) serves() bool {
 
 // knows asks the node which brokers there are.
 func (s *Server) knows(want []int) error {
-	conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
-	if err != nil {
+	return s.ask(func(c net.Conn) error {
+		ports, err := kafkaBrokers(c)
+		slices.Sort(ports)
+		if err == nil && !slices.Equal(ports, want) {
+			err = fmt.Errorf("the broker at %s knows %v, want %v", s.Addr, ports, want)
+		}
 		return err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	ports, err := kafkaBrokers(conn)
-	slices.Sort(ports)
-	if err == nil && !slices.Equal(ports, want) {
-		err = fmt.Errorf("the broker at %s knows %v, want %v", s.Addr, ports, want)
-	}
-	return err
+	})
 }

@@ -37,12 +37,13 @@ func TestKafkaCluster(t *testing.T) {
 	must(t, c.Ready())
 	kafkaWant(t, c.Brokers(), "kept", append(want, "d")...)
 
-	// Without two nodes nothing is taken; with them it is again.
+	// Without two nodes nothing is taken. Both must come back: which of them may
+	// lead depends on who had everything when it was killed.
 	must(t, c.Nodes[1].Kill())
 	must(t, c.Nodes[2].Kill())
 	if err := kafkaWrite(limited(t, time.Second), t, c.Brokers()[:1], "kept", "alone"); err == nil {
 		t.Fatal("one of three nodes takes a write")
 	}
-	must(t, c.Nodes[1].Restart())
-	must(t, kafkaWrite(limited(t, time.Minute), t, c.Brokers()[:2], "kept", "e"))
+	must(t, c.Restart())
+	must(t, kafkaWrite(limited(t, time.Minute), t, c.Brokers(), "kept", "e"))
 }

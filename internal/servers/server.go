@@ -183,7 +183,7 @@ func (s *Server) ready() error {
 		case <-s.ended:
 			last = fmt.Errorf("it ended: %v", s.child.ProcessState)
 		default:
-			last = s.ask()
+			last = s.ask(s.spec.Ready)
 			return last == nil
 		}
 		return true
@@ -194,7 +194,8 @@ func (s *Server) ready() error {
 	return nil
 }
 
-func (s *Server) ask() error {
+// ask does something on a fresh connection to the server.
+func (s *Server) ask(do func(c net.Conn) error) error {
 	c, err := net.DialTimeout("tcp", s.Addr, time.Second)
 	if err != nil {
 		return err
@@ -203,7 +204,7 @@ func (s *Server) ask() error {
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	return s.spec.Ready(c)
+	return do(c)
 }
 
 // Kill ends every process of the server by SIGKILL, and returns when they are

@@ -209,8 +209,9 @@ func TestCannotStart(t *testing.T) {
 		settings map[string]string
 	}{
 		"no such file or directory: run scripts/servers": {&missing, nil},
-		"Bad directive":                        {servers.Redis, map[string]string{"no-such-setting": "1"}},
-		"unrecognized configuration parameter": {servers.Postgres15, map[string]string{"no_such_setting": "1"}},
+		"Bad directive": {servers.Redis, map[string]string{"no-such-setting": "1"}},
+		"Invalid value none for configuration num.io.threads": {servers.Kafka, map[string]string{"num.io.threads": "none"}},
+		"unrecognized configuration parameter":                {servers.Postgres15, map[string]string{"no_such_setting": "1"}},
 	} {
 		f := &failing{TB: t}
 		func() {
