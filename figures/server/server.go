@@ -26,6 +26,10 @@ type Config struct {
 	// MySQL is the DSN of a MySQL or MariaDB server to measure instead. A database
 	// of its own is made and dropped. Default: none.
 	MySQL string
+	// Kafka is a broker (host:port) whose topics are to be worked off into Postgres,
+	// instead of measuring that alone. Topics of its own are made and deleted.
+	// Default: none.
+	Kafka string
 	// Redis is the address of a server for the textbook's lock. Default: none,
 	// the textbook is left out.
 	Redis string
@@ -71,10 +75,13 @@ type Page struct {
 	Postgres string   `json:"postgres,omitempty"` // as asked from it
 	MySQL    []string `json:"mysql,omitempty"`    // as asked from each
 	Redis    string   `json:"redis,omitempty"`
-	CPUs     int      `json:"cpus"`
-	Figures  []Figure `json:"figures"`
-	Commits  *Commits `json:"commits,omitempty"`
-	Growth   []Growth `json:"growth,omitempty"`
+	Kafka    string   `json:"kafka,omitempty"` // as guessed from what it can do
+	// Deliveries of a figure, where it matters.
+	Deliveries int      `json:"deliveries,omitempty"`
+	CPUs       int      `json:"cpus"`
+	Figures    []Figure `json:"figures"`
+	Commits    *Commits `json:"commits,omitempty"`
+	Growth     []Growth `json:"growth,omitempty"`
 }
 
 const repetitions = 3
@@ -127,6 +134,8 @@ func open(ctx context.Context, c Config) (hall, error) {
 		return nil, fmt.Errorf("Config.Postgres and Config.MySQL are both set: measure one after the other; nothing was done")
 	case c.MySQL != "":
 		return openMySQL(ctx, c)
+	case c.Kafka != "":
+		return openKafka(ctx, c)
 	}
 	return openPostgres(ctx, c)
 }
