@@ -159,7 +159,7 @@ func (c Config) options(brokers []string) ([]kgo.Opt, error) {
 func (c SourceConfig) group() ([]kgo.Opt, error) {
 	options := []kgo.Opt{
 		kgo.SessionTimeout(c.SessionTimeout),
-		kgo.HeartbeatInterval(min(3*time.Second, c.SessionTimeout/3)),
+		kgo.HeartbeatInterval(min(time.Second, c.SessionTimeout/3)), // members hear of a rebalance by it,
 		kgo.RebalanceTimeout(c.RebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),

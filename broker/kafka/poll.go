@@ -169,4 +169,3 @@ func (s *Subscription) earliest(ctx context.Context, number int32) (int64, error
 	}
 	return from.Offset, nil
 }
-

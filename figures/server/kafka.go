@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,6 +28,7 @@ type kafkaHall struct {
 	admin   *kadm.Client
 	prefix  string            // of topics and groups
 	topics  map[string]string // what is in them: its name
+	loads   map[string]load   // their sums
 	groups  int
 
 	mu      sync.Mutex
@@ -36,9 +39,9 @@ func openKafka(ctx context.Context, c Config) (*kafkaHall, error) {
 	if c.Postgres == "" {
 		return nil, fmt.Errorf("Config.Kafka without Config.Postgres: topics are worked off into its tables; nothing was done")
 	}
-	h := &kafkaHall{brokers: []string{c.Kafka}, prefix: fmt.Sprintf("rollcall-bench-%d-", os.Getpid()), topics: make(map[string]string), proxyOf: make(map[string]*proxy)}
+	h := &kafkaHall{brokers: []string{c.Kafka}, prefix: fmt.Sprintf("rollcall-bench-%d-", os.Getpid()), topics: make(map[string]string), loads: make(map[string]load), proxyOf: make(map[string]*proxy)}
 	var err error
-	if h.cluster, err = driver.Open(ctx, h.brokers, driver.Config{Warn: c.Log}); err != nil {
+	if h.cluster, err = driver.Open(ctx, h.brokers, driver.Config{Warn: func(string) {}}); err != nil {
 		return nil, err
 	}
 	if h.client, err = kgo.NewClient(kgo.SeedBrokers(h.brokers...)); err != nil {
@@ -78,11 +81,27 @@ func (h *kafkaHall) close() {
 
 func (h *kafkaHall) describe(p *Page) {
 	h.postgresHall.describe(p)
-	p.Kafka, p.Deliveries = h.cluster.Version(), h.c.Deliveries
+	if p.Kafka = h.cluster.Version(); !h.c.Network && h.c.Watch == 0 {
+		p.Deliveries = h.c.Deliveries
+	}
 }
 
 func (h *kafkaHall) grow(context.Context, *Page) error {
 	return fmt.Errorf("growth is measured without Kafka; leave one of the two out")
+}
+
+// more measures sending, members that come and go, and, by itself, memory.
+func (h *kafkaHall) more(ctx context.Context, p *Page) error {
+	switch {
+	case h.c.Only != "":
+		return nil
+	case h.c.Network:
+		return h.publish(ctx, p)
+	}
+	if err := h.publish(ctx, p); err != nil {
+		return err
+	}
+	return h.churn(ctx, p)
 }
 
 // dial puts the delay before a broker, whatever address it says that it has.
@@ -120,19 +139,35 @@ func (h *kafkaHall) group() string {
 	return h.prefix + "group-" + strconv.Itoa(h.groups)
 }
 
+// load is a load whose topics may be filled already: making a million messages takes
+// as long as a run.
+func (h *kafkaHall) load(n, parts int) *load {
+	l, known := h.loads[fmt.Sprint(n, parts)]
+	if !known || len(h.topics) == 0 {
+		return newLoad(n, parts, false)
+	}
+	l.parts = make([][]rollcall.Message, parts)
+	return &l
+}
+
 // topic holds the load, which is let go; distinct: without the repeats. It is
 // filled once for all runs.
 func (h *kafkaHall) topic(ctx context.Context, l *load, distinct bool) (string, error) {
 	parts := l.parts
-	l.parts, l.distinct = nil, nil // a log has the memory of its messages elsewhere
 	key := fmt.Sprint(l.n, len(parts), distinct)
 	if name := h.topics[key]; name != "" {
+		l.parts, l.distinct = nil, nil
 		return name, nil
 	}
+	if len(parts[0]) == 0 { // the other topic of it was filled, and it was let go
+		parts = newLoad(l.n, len(parts), false).parts
+	}
+	l.parts, l.distinct = nil, nil // a log has the memory of its messages elsewhere
 	name, err := h.newTopic(ctx, len(parts), key)
 	if err != nil {
 		return "", err
 	}
+	h.loads[fmt.Sprint(l.n, len(parts))] = load{n: l.n, orders: l.orders, sum: l.sum}
 	seen := make(map[rollcall.MessageID]bool)
 	for _, part := range parts {
 		batch := make([]rollcall.Message, 0, perPublish)
@@ -173,7 +208,15 @@ func (h *kafkaHall) newTopic(ctx context.Context, parts int, key string) (string
 		return "", err
 	}
 	h.topics[key] = name
-	return name, nil
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) { // until it has leaders, and the brokers say so
+		ends, err := h.admin.ListEndOffsets(ctx, name)
+		if err == nil && ends.Error() == nil && len(ends[name]) == parts {
+			return name, nil
+		}
+		if time.Since(begin) > time.Minute {
+			return "", fmt.Errorf("topic %q has no leaders a minute after it was made: %w", name, errors.Join(err, ends.Error()))
+		}
+	}
 }
 
 // json is the order as a service would send it.

@@ -29,15 +29,13 @@ func (h *kafkaHall) ways() (all []way) {
 		add(way{name: expertName, workers: n, run: h.expert})
 		add(way{name: tablesName, workers: n, target: 0.80, run: h.tables})
 		add(way{name: "batch handler, arrays", workers: n, target: 0.80, run: h.arrays})
-		add(way{name: kafkaTextbook, workers: n, slower: 300, least: 1000, run: h.perMessage})
-		add(way{name: serialName, workers: n, slower: 100, least: 2000, run: h.each(false)})
-		gathered := way{name: gatheredName, workers: n, slower: 10, least: 2000, run: h.each(true)}
-		add(gathered)
-		gathered.of, gathered.ofWorkers = kafkaTextbook, 1
-		if h.c.Network {
-			gathered.target = 150
+		add(way{name: kafkaTextbook, workers: n, of: kafkaTextbook, ofWorkers: n, slower: 300, least: 200, run: h.perMessage})
+		target := 0.0
+		if h.c.Network && n == 1 {
+			target = 150
 		}
-		add(gathered)
+		add(way{name: serialName, workers: n, of: kafkaTextbook, ofWorkers: n, slower: 100, least: 500, run: h.each(false)})
+		add(way{name: gatheredName, workers: n, target: target, of: kafkaTextbook, ofWorkers: n, slower: 10, least: 2000, run: h.each(true)})
 	}
 	return all
 }

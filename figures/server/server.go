@@ -47,6 +47,9 @@ type Config struct {
 	// so many keys in its table beside that of an empty one; on PostgreSQL.
 	// Default: 0.
 	Keys int
+	// Watch: with more than none only the memory is measured, over so many messages;
+	// with Kafka. Default: 0.
+	Watch int
 	// Log is told what is measured. Default: nobody.
 	Log func(string)
 }
@@ -77,11 +80,13 @@ type Page struct {
 	Redis    string   `json:"redis,omitempty"`
 	Kafka    string   `json:"kafka,omitempty"` // as guessed from what it can do
 	// Deliveries of a figure, where it matters.
-	Deliveries int      `json:"deliveries,omitempty"`
-	CPUs       int      `json:"cpus"`
-	Figures    []Figure `json:"figures"`
-	Commits    *Commits `json:"commits,omitempty"`
-	Growth     []Growth `json:"growth,omitempty"`
+	Deliveries int       `json:"deliveries,omitempty"`
+	CPUs       int       `json:"cpus"`
+	Figures    []Figure  `json:"figures"`
+	Commits    *Commits  `json:"commits,omitempty"`
+	Growth     []Growth  `json:"growth,omitempty"`
+	Churn      *Churn    `json:"churn,omitempty"`
+	Resident   *Resident `json:"resident,omitempty"`
 }
 
 const repetitions = 3
@@ -107,6 +112,9 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	h.describe(p)
 	if c.Keys > 0 {
 		return h.grow(ctx, p)
+	}
+	if k, is := h.(*kafkaHall); is && c.Watch > 0 {
+		return k.memory(ctx, p)
 	}
 	rates := make(map[string]float64)
 	for _, w := range h.ways() {
@@ -144,8 +152,15 @@ func open(ctx context.Context, c Config) (hall, error) {
 func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 	var rates, shares, turns []float64
 	n := max(w.least, c.Deliveries/max(1, w.slower))
+	make := func(n int) *load { return newLoad(n, w.workers, w.distinct) }
+	if k, is := h.(*kafkaHall); is {
+		make = func(n int) *load { return k.load(n, w.workers) }
+	}
 	ceiling := func() (float64, error) {
-		d, err := h.ceiling(ctx, newLoad(c.Deliveries, w.workers, w.distinct))
+		if w.of != "" {
+			return 1, nil // it is no share of F
+		}
+		d, err := h.ceiling(ctx, make(c.Deliveries))
 		return float64(c.Deliveries) / d.Seconds(), err
 	}
 	for range c.Repetitions {
@@ -155,7 +170,7 @@ func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 			return Figure{}, err
 		}
 		spoken := h.turns()
-		d, err := w.run(ctx, newLoad(n, w.workers, w.distinct))
+		d, err := w.run(ctx, make(n))
 		if err != nil {
 			return Figure{}, err
 		}
