@@ -91,7 +91,7 @@ var floors = []floor{
 	{prefix: "id", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/google/uuid"},
 		why: "ids need the root's clock and errors, and the client of their own file"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
-	{prefix: "figures/server", ours: []string{"", "broker/memory", "broker/kafka", "store/postgres", "store/mysql", "store/redis", "effect"},
+	{prefix: "figures/server", ours: []string{"", "broker/memory", "broker/kafka", "store/postgres", "store/mysql", "store/redis", "effect", "effect/pgxeffect"},
 		clients: []string{"github.com/jackc/pgx/v5", "github.com/redis/go-redis/v9", "github.com/go-sql-driver/mysql", "github.com/twmb/franz-go", "github.com/tidwall/gjson"},
 		why:     "it measures the stores, Kafka before them, and the bare clients beside them"},
 	{prefix: "figures", ours: []string{"", "broker/filelog", "store/sqlite", "embedded", "effect", "internal/"}, clients: []string{"modernc.org/sqlite"},

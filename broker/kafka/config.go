@@ -78,6 +78,8 @@ const (
 	metadataMaxAge = 30 * time.Second
 	// fetchBytes bounds what one broker sends at once, and with it the memory.
 	fetchBytes = 8 << 20
+	// partitionBytes of that are one partition's. They may be compressed ten to one.
+	partitionBytes = 256 << 10
 )
 
 func (c Config) withDefaults() Config {
@@ -170,6 +172,7 @@ func (c SourceConfig) group() ([]kgo.Opt, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // they are offsets that nobody gets: the roll must know
 		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(partitionBytes),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if c.Instance != "" {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rollcall-mq/rollcall"
+	driver "github.com/rollcall-mq/rollcall/broker/kafka"
 	"github.com/rollcall-mq/rollcall/store/postgres"
 )
 
@@ -44,7 +45,7 @@ func (h *kafkaHall) memory(ctx context.Context, p *Page) error {
 		return err
 	}
 	life, lane := rollcall.NewLife(), make([]uint64, residentLanes)
-	batch := make([]rollcall.Message, 0, perPublish)
+	var batch []rollcall.Message
 	for i := range n {
 		o := order{int64(i), int32(i % accounts), int32(1 + i%100)}
 		l.sum += int64(o.Amount)
@@ -56,11 +57,15 @@ func (h *kafkaHall) memory(ctx context.Context, p *Page) error {
 			if err := stored(h.cluster.Sender().Publish(ctx, topic, batch)); err != nil {
 				return err
 			}
-			batch = batch[:0]
+			batch = nil
 		}
 	}
-	batch = nil
+	h.cluster.Close() // with its buffers
+	if h.cluster, err = driver.Open(ctx, h.brokers, driver.Config{Warn: func(string) {}}); err != nil {
+		return err
+	}
 	debug.FreeOSMemory()
+	h.c.Log(fmt.Sprintf("%d messages are sent; %.0f MiB are resident before the first is read", n, resident()))
 	watched, stop := context.WithCancel(ctx)
 	samples := make(chan []sample, 1)
 	seen := newArrival(n)
