@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -90,34 +89,6 @@ func (s *Subscription) sameTopic(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: kafka: topic %q was deleted and made again: its id was %s and is %s; what the group had not done of the old one is gone; "+
 		"nothing of the new one was read: start again to read it from its beginning", rollcall.ErrDamaged, s.source.topic.name, idText(s.source.topic.id), idText(now.id))
-}
-
-// sameEpochs finds logs that were cut off below what was done, and filled again: the
-// epoch of the last message done then ended before it.
-func (s *Subscription) sameEpochs(ctx context.Context, numbers []int32, starts []rollcall.Start) error {
-	var ask kadm.OffsetForLeaderEpochRequest
-	for i, n := range numbers {
-		if seen := starts[i].Seen; !seen.IsZero() && seen.Incarnation == s.source.topic.id {
-			ask.Add(s.source.topic.name, n, seen.LeaderEpoch-1)
-		}
-	}
-	if len(ask) == 0 {
-		return nil
-	}
-	answers, err := s.source.cluster.admin.OffsetForLeaderEpoch(ctx, ask)
-	if err != nil {
-		return err
-	}
-	for i, n := range numbers {
-		a, ok := answers[s.source.topic.name][n]
-		if seen := starts[i].Seen; ok && a.Err != nil {
-			return a.Err
-		} else if ok && a.EndOffset >= 0 && a.EndOffset <= seen.Offset {
-			return fmt.Errorf("%w: kafka: topic %q, partition %d: the group has done offset %d of leader epoch %d, and the log of that epoch ends at %d: it was cut off (unclean leader election?), and what came after has the same offsets; "+
-				"send what is in it to a new topic, or use a new group name", rollcall.ErrDamaged, s.source.topic.name, n, seen.Offset, seen.LeaderEpoch-1, a.EndOffset)
-		}
-	}
-	return nil
 }
 
 // pollFailed judges what the client said. The caller holds mu.

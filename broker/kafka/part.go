@@ -13,6 +13,7 @@ type part struct {
 	session uint64 // of receipts
 
 	next   int64 // the client reads on from here, nothing below comes again by itself; -1: from the beginning
+	epoch  int32 // leader epoch of the message before next; -1: not known
 	handed int64 // all below was handed over, or never comes
 	buffer []*kgo.Record
 	paused bool // the client does not read on
@@ -27,7 +28,7 @@ type part struct {
 // begin hands over from a place on, under a token.
 func (p *part) begin(at place, token rollcall.Token, session uint64) {
 	p.token, p.session = token, session
-	p.next, p.handed, p.buffer = at.next, at.done, nil
+	p.next, p.epoch, p.handed, p.buffer = at.next, -1, at.done, nil
 	p.settled = interval.Set{}
 	if at.done > 0 {
 		p.settled.AddRange(1, uint64(at.done))
