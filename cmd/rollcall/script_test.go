@@ -44,9 +44,17 @@ func (c cleaning) Run() int {
 const raceExit = "atexit_sleep_ms=0"
 
 func TestScripts(t *testing.T) {
-	brokers := fakeKafka(t)
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runScripts(t, fakeKafka(t), scripts...)
+}
+
+// runScripts runs scripts with a cluster in $KAFKA.
+func runScripts(t *testing.T, brokers string, scripts ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
+		Files:         scripts,
 		UpdateScripts: os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", raceExit)
