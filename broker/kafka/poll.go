@@ -118,6 +118,9 @@ func (s *Subscription) reposition(m *move) {
 		return
 	}
 	if m.behind {
+		if p.next >= 0 { // what nobody was promised is not lost
+			p.lost = m.from
+		}
 		p.next = m.from
 		return
 	}
