@@ -31,6 +31,7 @@ const (
 	onRedis  = "store/redis"
 	onServer = "store/postgres"
 	onBroker = "broker/memory"
+	onKafka  = "broker/kafka"
 )
 
 // TestPlantedBugs needs the go command and compiles each mutant through an
@@ -42,7 +43,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var table []string
-	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, protocolMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			took := run(t, root, m)
@@ -115,7 +116,7 @@ func pattern(m mutant) string {
 		scenario, _, _ := strings.Cut(m.caught, ": ")
 		shape, name, _ := strings.Cut(scenario, "/")
 		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
-	case onRedis: // most of its tests start servers: run no other
+	case onRedis, onKafka, ".": // most of their tests start servers: run no other
 		return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
 	case onServer: // of the kit on the older server, or a test by its whole name
 		if strings.HasPrefix(m.caught, "Test") {
@@ -133,7 +134,7 @@ func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
 		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
-	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, protocolMutants) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
 	}
 	path := "../../docs/planted-bugs.md"
