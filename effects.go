@@ -107,11 +107,12 @@ func (e *engine[X]) environment(ctx context.Context, outcome error) error {
 
 // outcomeOf is what a handler said, as far as the protocol looks at it.
 func outcomeOf(outcome error) protocol.Outcome {
+	if outcome == nil {
+		return protocol.Outcome{Kind: protocol.TookEffect}
+	}
 	var dead *deadError
 	var again *againError
 	switch {
-	case outcome == nil:
-		return protocol.Outcome{Kind: protocol.TookEffect}
 	case errors.Is(outcome, Stale):
 		return protocol.Outcome{Kind: protocol.SaysStale}
 	case errors.Is(outcome, Filtered):

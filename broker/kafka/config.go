@@ -77,6 +77,8 @@ const (
 	metadataMaxAge = 10 * time.Second
 	// fetchBytes bounds what one broker sends at once, and with it the memory.
 	fetchBytes = 8 << 20
+	// partitionBytes of that are one partition's. They may be compressed ten to one.
+	partitionBytes = 256 << 10
 )
 
 func (c Config) withDefaults() Config {
@@ -158,7 +160,7 @@ func (c Config) options(brokers []string) ([]kgo.Opt, error) {
 func (c SourceConfig) group() ([]kgo.Opt, error) {
 	options := []kgo.Opt{
 		kgo.SessionTimeout(c.SessionTimeout),
-		kgo.HeartbeatInterval(min(3*time.Second, c.SessionTimeout/3)),
+		kgo.HeartbeatInterval(min(time.Second, c.SessionTimeout/3)), // members hear of a rebalance by it,
 		kgo.RebalanceTimeout(c.RebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
@@ -169,6 +171,7 @@ func (c SourceConfig) group() ([]kgo.Opt, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // they are offsets that nobody gets: the roll must know
 		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(partitionBytes),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if c.Instance != "" {

@@ -25,7 +25,7 @@ var names atomic.Int64
 func harness(brokers []string) brokertest.Harness {
 	return func(t testing.TB) brokertest.Broker {
 		admin := admin(t, brokers)
-		topic := newTopic(t, admin, 4, nil)
+		topic := newTopic(t, admin, 4, forEver)
 		return brokertest.Broker{
 			Destination: topic, Group: "g-" + topic, Partitions: 4,
 			Sender: func(t testing.TB) rollcall.Sender { return open(t, brokers).Sender() },
@@ -34,7 +34,7 @@ func harness(brokers []string) brokertest.Harness {
 				if _, err := admin.DeleteTopic(context.Background(), d); err != nil {
 					t.Fatal(err)
 				}
-				create(t, admin, d, 4, nil)
+				create(t, admin, d, 4, forEver)
 			},
 		}
 	}
@@ -81,6 +81,9 @@ func known(t testing.TB, admin administrator, topic string, id kadm.TopicID) {
 		})
 	}
 }
+
+// forEver: the kit's messages are years old, and retention would take them away.
+var forEver = map[string]string{"retention.ms": "-1"}
 
 // administrator makes and deletes topics.
 type administrator struct {

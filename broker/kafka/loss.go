@@ -169,6 +169,8 @@ func (s *Subscription) outOfRange(p *part) {
 	case s.parts[p.number] != p || p.letting:
 	case err != nil:
 		s.fail(fmt.Errorf("%w: kafka: topic %q, partition %d: offset %d is not there, and where the log begins could not be found out: %w", rollcall.ErrDamaged, s.source.topic.name, p.number, p.next, err))
+	case p.next < 0: // it was to begin at the earliest, and that went away meanwhile
+		s.moveTo(&move{part: p, from: first, behind: true, done: make(chan struct{})})
 	case p.next > first:
 		s.fail(fmt.Errorf("%w: kafka: topic %q, partition %d: offset %d is to be read next and lies behind the end: the log was cut off", rollcall.ErrDamaged, s.source.topic.name, p.number, p.next))
 	case s.source.config.AcceptLost:

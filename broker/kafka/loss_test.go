@@ -12,8 +12,10 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/kafka"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/memory"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // remove deletes records below an offset, as retention does.
@@ -240,5 +242,33 @@ func TestPartitionsRaised(t *testing.T) {
 	got, err := ledger(t, source(t, open(t, brokers), topic), "raised-"+topic, db, byKey)
 	if err != nil || !slices.Equal(got, bodies(0, 600)) {
 		t.Fatalf("%d effects, %v; want 600, once", len(got), err)
+	}
+}
+
+// TestOldMessages: Kafka's retention counts from the time in the message, and an outbox
+// may have held one for longer. It is not removed at once, and its time arrives.
+func TestOldMessages(t *testing.T) {
+	broker := servers.Start(t, servers.Kafka, servers.Config{Settings: map[string]string{
+		"log.retention.check.interval.ms": "200", "log.initial.task.delay.ms": "200"}})
+	brokers := []string{broker.Addr}
+	a := admin(t, brokers)
+	topic, control := newTopic(t, a, 1, map[string]string{"segment.ms": "100"}), newTopic(t, a, 1, map[string]string{"segment.ms": "100"})
+	at := time.Now().Add(-30 * 24 * time.Hour).Truncate(time.Millisecond)
+	cluster := open(t, brokers)
+	p := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{})
+	for i := range 2 { // the second begins a new segment: the first can be removed
+		if r := p.Publish(t.Context(), topic, rollcall.Message{Body: []byte(body(i)), Time: at})[0]; r.Fate != rollcall.Stored {
+			t.Fatal(r.Err)
+		}
+		raw(t, brokers, &kgo.Record{Topic: control, Timestamp: at})
+		time.Sleep(200 * time.Millisecond)
+	}
+	wait(t, "retention to remove the old message of another client", func() bool {
+		starts, err := a.ListStartOffsets(t.Context(), control)
+		first, _ := starts.Lookup(control, 0)
+		return err == nil && first.Offset > 0
+	})
+	if d := subscribe(t, source(t, cluster, topic), "g").first(); string(d.Body) != body(0) || !d.Time.Equal(at) || len(d.Headers) > 0 {
+		t.Fatalf("first comes %q of %v with %v, want the one of %v", d.Body, d.Time, d.Headers, at)
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if crashtest.Child(onPostgres) {
+	if crashtest.Child(onPostgres) || sendChild() {
 		return
 	}
 	code := m.Run()

@@ -116,6 +116,7 @@ func (s *Subscription) letGo(numbers []int32) []*part {
 
 // forget parts. The caller holds mu.
 func (s *Subscription) forget(parts []*part) {
+	s.ate()
 	for _, p := range parts {
 		p.buffer = nil
 		if s.parts[p.number] == p {

@@ -19,6 +19,10 @@ type window struct {
 // at those before it next.
 const windowSize = 256
 
+// windowBytes is what one answer holds, and at least one batch: with the usual mebibyte
+// tens of thousands of records were unpacked to see one.
+const windowBytes = 64 << 10
+
 // Peek reads the message at a position, without touching any group. Where there is no
 // message (a transaction's marker, aborted, compacted) it is the zero Message.
 func (s *Source) Peek(ctx context.Context, partition rollcall.Partition, at rollcall.Position) (rollcall.Message, error) {
@@ -47,6 +51,7 @@ func (s *Source) read(ctx context.Context, partition int32, last int64) (*window
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
+		kgo.FetchMaxPartitionBytes(windowBytes),
 	)
 	if err != nil {
 		return nil, err

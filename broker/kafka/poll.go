@@ -11,6 +11,9 @@ import (
 // pollMost is how many records one poll takes from the client.
 const pollMost = 5000
 
+// full is how many times its Buffer a partition may hold before it is paused.
+const full = 4
+
 // poll moves what the client has read into the buffers of parts. All that changes
 // where the client reads happens here, or while the client lets nobody poll, so that
 // a hole between two records is always one of Kafka's.
@@ -24,6 +27,7 @@ func (s *Subscription) poll() {
 		for _, m := range moves {
 			s.reposition(m)
 		}
+		s.appetite(ctx)
 		fetches := s.client.PollRecords(ctx, pollMost)
 		s.mu.Lock()
 		fetches.EachPartition(s.keep)
@@ -31,6 +35,28 @@ func (s *Subscription) poll() {
 		s.mu.Unlock()
 		s.client.AllowRebalance()
 		cancel()
+	}
+}
+
+// appetite waits until a partition has room. The client reads ahead no further than
+// one answer of each broker, and keeps that; what it has of a paused partition it
+// throws away and reads again.
+func (s *Subscription) appetite(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		hungry := len(s.parts) == 0 || s.wanted
+		for _, p := range s.parts {
+			hungry = hungry || p.letting || len(p.buffer) <= s.source.config.Buffer/2
+		}
+		s.mu.Unlock()
+		if hungry {
+			return
+		}
+		select {
+		case <-s.eaten:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

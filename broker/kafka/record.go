@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,18 +16,22 @@ const ours = "rollcall-"
 
 // record is a message as Kafka keeps it: the stamp and the id are headers, all else
 // has its place. An error means that it cannot be sent as it is: nothing was.
-func record(name string, m *rollcall.Message) (*kgo.Record, error) {
-	r := &kgo.Record{Topic: name, Partition: m.Partition, Value: m.Body, Timestamp: m.Time}
+func record(t *topic, m *rollcall.Message, now time.Time) (*kgo.Record, error) {
+	r := &kgo.Record{Topic: t.name, Partition: m.Partition, Value: m.Body, Timestamp: m.Time}
 	if m.Key != "" {
 		r.Key = []byte(m.Key)
 	}
-	r.Headers = make([]kgo.RecordHeader, 0, len(m.Headers)+2)
+	r.Headers = make([]kgo.RecordHeader, 0, len(m.Headers)+3)
 	if !m.Stamp.IsZero() {
 		stamp := rollcall.AppendStamp(make([]byte, 0, rollcall.MaxStampSize), m.Stamp)
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: rollcall.StampHeader, Value: stamp})
 	}
 	if m.ID != "" {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: rollcall.IDHeader, Value: []byte(m.ID)})
+	}
+	if t.wouldRemove(m.Time, now) {
+		r.Timestamp = now
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: timeHeader, Value: binary.BigEndian.AppendUint64(nil, uint64(m.Time.UnixMilli()))})
 	}
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, ours) {
@@ -34,6 +40,17 @@ func record(name string, m *rollcall.Message) (*kgo.Record, error) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
 	return r, nil
+}
+
+// timeHeader carries the Time of a message that is sent late: milliseconds since 1970,
+// 8 bytes, big endian.
+const timeHeader = "rollcall-time"
+
+// wouldRemove says that the topic's retention may remove a message of that time before
+// anybody reads it: Kafka counts from the time that the sender wrote into it, and a row
+// can wait in an outbox for long. Such a message is sent with the time of sending.
+func (t *topic) wouldRemove(at, now time.Time) bool {
+	return t.retention > 0 && !at.IsZero() && now.Sub(at) > t.retention/4
 }
 
 // overhead is what Kafka adds to a message beyond its Size: lengths, the names of our
@@ -51,6 +68,9 @@ func message(r *kgo.Record) rollcall.Message {
 		if s, err := rollcall.ParseStamp(stamp); err == nil {
 			m.Stamp, rest = s, others
 		}
+	}
+	if late, others, ok := cut(rest, timeHeader); ok && len(late) == 8 {
+		m.Time, rest = time.UnixMilli(int64(binary.BigEndian.Uint64(late))), others
 	}
 	if !m.Stamp.IsZero() {
 		if id, others, ok := cut(rest, rollcall.IDHeader); ok {

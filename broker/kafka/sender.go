@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -49,10 +50,8 @@ func (s *Sender) Lanes(ctx context.Context, destination string) (rollcall.Lanes,
 // replicas in sync have it. What has no answer when ctx ends is Unknown, and may still
 // be sent.
 func (s *Sender) Publish(ctx context.Context, destination string, messages []rollcall.Message) []rollcall.PublishResult {
-	c := &call{sender: s, results: make([]rollcall.PublishResult, len(messages)), lost: s.cluster.answers.lost.Load(), done: make(chan struct{})}
-	s.cluster.mu.Lock()
-	c.topic = s.cluster.topics[destination]
-	s.cluster.mu.Unlock()
+	c := &call{sender: s, results: make([]rollcall.PublishResult, len(messages)), lost: s.cluster.answers.lost.Load(), now: time.Now(), done: make(chan struct{})}
+	c.topic = s.cluster.known(destination)
 	if err := c.fits(ctx, destination); err != nil {
 		for i := range c.results {
 			c.results[i].Err = err
@@ -77,6 +76,7 @@ type call struct {
 	sender *Sender
 	topic  *topic
 	lost   uint64 // answers lost before it
+	now    time.Time
 
 	mu      sync.Mutex
 	results []rollcall.PublishResult
@@ -94,9 +94,7 @@ func (c *call) fits(ctx context.Context, destination string) error {
 		if _, err := c.sender.Lanes(ctx, destination); err != nil {
 			return fmt.Errorf("%w: %w", rollcall.ErrTryAgain, err)
 		}
-		c.sender.cluster.mu.Lock()
-		c.topic = c.sender.cluster.topics[destination]
-		c.sender.cluster.mu.Unlock()
+		c.topic = c.sender.cluster.known(destination)
 	}
 	return nil
 }
@@ -108,7 +106,7 @@ func (c *call) record(m *rollcall.Message) (*kgo.Record, error) {
 	if m.Partition < 0 || int(m.Partition) >= c.topic.partitions {
 		return nil, fmt.Errorf("%w: topic %q has %d partitions and the message %q is for number %d", rollcall.ErrNoDestination, c.topic.name, c.topic.partitions, m.ID, m.Partition)
 	}
-	return record(c.topic.name, m)
+	return record(c.topic, m, c.now)
 }
 
 // result is the fate of a record.

@@ -33,6 +33,8 @@ type Subscription struct {
 	sessions uint64
 	moves    []*move
 	poke     context.CancelFunc // ends the poll that is under way
+	eaten    chan struct{}      // something was handed over, or let go, or is wanted
+	wanted   bool               // a Fetch waits for more
 }
 
 // Subscribe joins the group. It returns before partitions are assigned.
@@ -43,7 +45,7 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 	if _, err := s.cluster.topic(ctx, s.topic.name); err != nil {
 		return nil, err
 	}
-	sub := &Subscription{source: s, group: request.Group, owner: owner, changed: make(chan struct{}), parts: make(map[int32]*part), poke: func() {}}
+	sub := &Subscription{source: s, group: request.Group, owner: owner, changed: make(chan struct{}), parts: make(map[int32]*part), poke: func() {}, eaten: make(chan struct{}, 1)}
 	group, err := s.config.group()
 	if err != nil {
 		return nil, err
@@ -108,13 +110,16 @@ func (s *Subscription) hand(request rollcall.FetchRequest, late bool) ([]rollcal
 	for _, p := range ready {
 		n += len(p.buffer)
 	}
-	if n < max(1, request.Min) && !late && s.trouble == nil {
+	s.wanted = n < max(1, request.Min) && !late && s.trouble == nil
+	if s.wanted {
+		s.ate()
 		return nil, s.changed, nil
 	}
 	var batches []rollcall.Batch
 	for _, p := range ready {
 		batches = append(batches, p.take(s.source.partition(p.number), s.source.topic.id, request.Max))
 		s.readOn(p)
+		s.ate()
 	}
 	err := s.trouble
 	s.trouble = nil
@@ -134,16 +139,24 @@ func (s *Subscription) ready(paused []rollcall.Partition) []*part {
 }
 
 // readOn lets the client read a partition again that has room, and stops it where
-// there is none: else one slow partition would fill the memory. The caller holds mu.
+// there is far too much while others have room: else one slow partition would fill
+// the memory. The caller holds mu.
 func (s *Subscription) readOn(p *part) {
 	most := s.source.config.Buffer
-	switch one := map[string][]int32{s.source.topic.name: {p.number}}; {
-	case p.paused && len(p.buffer) <= most/2:
+	if p.paused && len(p.buffer) <= most/2 {
 		p.paused = false
-		s.client.ResumeFetchPartitions(one)
-	case !p.paused && len(p.buffer) >= most:
+		s.client.ResumeFetchPartitions(map[string][]int32{s.source.topic.name: {p.number}})
+	} else if !p.paused && len(p.buffer) >= full*most {
 		p.paused = true
-		s.client.PauseFetchPartitions(one)
+		s.client.PauseFetchPartitions(map[string][]int32{s.source.topic.name: {p.number}})
+	}
+}
+
+// ate lets the poll loop look again who has room.
+func (s *Subscription) ate() {
+	select {
+	case s.eaten <- struct{}{}:
+	default:
 	}
 }
 

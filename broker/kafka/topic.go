@@ -79,6 +79,13 @@ func (t *topic) setting(name, value string) {
 	}
 }
 
+// known is the topic as senders know it; nil before Lanes.
+func (c *Cluster) known(name string) *topic {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.topics[name]
+}
+
 // risky says what a durable write means on this topic, where it means little.
 func (c *Cluster) risky(t *topic) {
 	switch {

@@ -197,19 +197,23 @@ func (t *Transactor) records(ctx context.Context, out map[string][]rollcall.Mess
 	var records []*kgo.Record
 	for destination, messages := range out {
 		lanes := t.lanes[destination]
-		if lanes == nil {
+		if lanes == nil || t.cluster.known(destination) == nil {
 			var err error
 			if lanes, err = t.cluster.Sender().Lanes(ctx, destination); err != nil {
 				return nil, err
 			}
 			t.lanes[destination] = lanes
 		}
+		known := t.cluster.known(destination)
+		if known == nil {
+			return nil, fmt.Errorf("%w: kafka: topic %q was made again since; try once more", rollcall.ErrTryAgain, destination)
+		}
 		for i := range messages {
 			m := messages[i]
 			if m.Stamp.IsZero() {
 				m.Partition = lanes.Pick(&m)
 			}
-			r, err := record(destination, &m)
+			r, err := record(known, &m, time.Now())
 			if err != nil {
 				return nil, err
 			}

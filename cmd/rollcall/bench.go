@@ -25,12 +25,17 @@ handlers as shares of F there, locally and with a network's delay (0.5 ms a turn
 textbook's lock and a record in Redis beside them. --keys measures, instead, what
 an Inbox keeps of its rate with so many keys in its table; it and the others keep
 each other's figures in --out. --mysql (also twice, for MySQL and MariaDB) measures such servers.
-It works in a schema or database of its own and drops it.`
+With --kafka (a broker, host:port) and --postgres it measures topics worked off
+into that server, beside the bare clients, sending, and members that come and go;
+--watch measures, instead, the memory over so many messages.
+It works in a schema or database, and topics, of its own and drops them.`
 
 type benchOptions struct {
 	messages, keys  int
+	watch           int
 	out, svg        string
 	postgres, redis string
+	kafka           string
 	mysql           []string
 }
 
@@ -50,6 +55,8 @@ func newBench(a *app) *cobra.Command {
 	f.StringVar(&o.postgres, "postgres", "", "measure this PostgreSQL server (URL) instead of the embedded pair")
 	f.StringVar(&o.redis, "redis", "", "with --postgres: the Redis server (host:port) of the textbook's lock")
 	f.IntVar(&o.keys, "keys", 0, "with --postgres: measure growth, with so many keys in an Inbox")
+	f.StringVar(&o.kafka, "kafka", "", "with --postgres: measure topics of this Kafka broker (host:port), worked off into it")
+	f.IntVar(&o.watch, "watch", 0, "with --kafka: measure memory, over so many messages")
 	f.StringArrayVar(&o.mysql, "mysql", nil, "measure this MySQL or MariaDB server (DSN) instead of the embedded pair")
 	return cmd
 }

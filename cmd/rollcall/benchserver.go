@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/rollcall-mq/rollcall/figures"
 	"github.com/rollcall-mq/rollcall/figures/server"
 	"github.com/rollcall-mq/rollcall/pipeline"
 )
@@ -21,6 +22,12 @@ func (o *benchOptions) checkServers() error {
 		return usage(fmt.Errorf("--redis %s without --postgres has nothing to be compared with", o.redis), "name a server with --postgres, or leave --redis out")
 	case o.keys != 0 && o.postgres == "":
 		return usage(fmt.Errorf("--keys %d without --postgres: growth is measured there", o.keys), "name a server with --postgres, or leave --keys out")
+	case o.kafka != "" && o.postgres == "":
+		return usage(fmt.Errorf("--kafka %s without --postgres: its topics are worked off into a database", o.kafka), "name a server with --postgres")
+	case o.kafka != "" && (o.keys != 0 || o.redis != ""):
+		return usage(errors.New("--kafka with --keys or --redis, which are measured without it"), "leave it out, or them")
+	case o.watch < 0 || o.watch != 0 && o.kafka == "":
+		return usage(fmt.Errorf("--watch %d: it is how many messages of Kafka are worked off", o.watch), "name a broker with --kafka, or leave --watch out")
 	case o.keys < 0 || o.keys > 0 && o.keys < server.FewestKeys:
 		return usage(fmt.Errorf("--keys %d are too few for a table to be large, or to be swept beside a run", o.keys), fmt.Sprintf("use %d or more", server.FewestKeys))
 	}
@@ -35,15 +42,15 @@ func (o *benchOptions) runServers(ctx context.Context, a *app) error {
 		return err
 	}
 	var page server.Page
-	config := server.Config{Postgres: url, Redis: o.redis, Deliveries: o.messages, Keys: o.keys, Log: func(line string) { a.note("%s", line) }}
+	config := server.Config{Postgres: url, Redis: o.redis, Kafka: o.kafka, Deliveries: o.messages, Keys: o.keys, Watch: o.watch, Log: func(line string) { a.note("%s", line) }}
 	runs, hidden := []server.Config{config}, []*pipeline.Redactor(nil)
 	if err := o.readPage(&page); err != nil {
 		return err
 	}
 	switch {
-	case o.keys > 0:
+	case o.keys > 0 || o.watch > 0:
 	case o.postgres != "":
-		page, runs = server.Page{Growth: page.Growth}, profiles(config)
+		page, runs = server.Page{Growth: page.Growth, Resident: page.Resident}, profiles(config)
 	default:
 		page, runs = server.Page{}, nil
 		for _, dsn := range o.mysql {
@@ -76,6 +83,9 @@ func (o *benchOptions) runServers(ctx context.Context, a *app) error {
 func profiles(c server.Config) []server.Config {
 	slow := c
 	slow.Network = true
+	if slow.Kafka != "" { // what counts there are turns
+		slow.Deliveries = max(figures.Fewest, c.Deliveries/5)
+	}
 	return []server.Config{c, slow}
 }
 
@@ -104,17 +114,20 @@ type serverFigure struct {
 }
 
 type serverSummary struct {
-	Type     string          `json:"type"`
-	Verb     string          `json:"verb"`
-	Date     string          `json:"date"`
-	Go       string          `json:"go"`
-	Postgres string          `json:"postgres,omitempty"`
-	MySQL    []string        `json:"mysql,omitempty"`
-	Redis    string          `json:"redis,omitempty"`
-	CPUs     int             `json:"cpus"`
-	Missed   int             `json:"missed"`
-	Commits  *server.Commits `json:"commits,omitempty"`
-	Growth   []server.Growth `json:"growth,omitempty"`
+	Type     string           `json:"type"`
+	Verb     string           `json:"verb"`
+	Date     string           `json:"date"`
+	Go       string           `json:"go"`
+	Postgres string           `json:"postgres,omitempty"`
+	MySQL    []string         `json:"mysql,omitempty"`
+	Redis    string           `json:"redis,omitempty"`
+	Kafka    string           `json:"kafka,omitempty"`
+	CPUs     int              `json:"cpus"`
+	Missed   int              `json:"missed"`
+	Commits  *server.Commits  `json:"commits,omitempty"`
+	Growth   []server.Growth  `json:"growth,omitempty"`
+	Churn    *server.Churn    `json:"churn,omitempty"`
+	Resident *server.Resident `json:"resident,omitempty"`
 }
 
 func printServer(a *app, p server.Page) error {
@@ -131,5 +144,5 @@ func printServer(a *app, p server.Page) error {
 			return err
 		}
 	}
-	return a.object(serverSummary{"summary", "bench", p.Date, p.Go, p.Postgres, p.MySQL, p.Redis, p.CPUs, missed, p.Commits, p.Growth})
+	return a.object(serverSummary{"summary", "bench", p.Date, p.Go, p.Postgres, p.MySQL, p.Redis, p.Kafka, p.CPUs, missed, p.Commits, p.Growth, p.Churn, p.Resident})
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +22,10 @@ func (p Page) Table() string {
 
 // servers are what was measured.
 func (p Page) servers() string {
-	all := p.MySQL
+	all := slices.Clone(p.MySQL)
+	if p.Kafka != "" {
+		all = append(all, "Kafka "+p.Kafka)
+	}
 	if p.Postgres != "" {
 		all = append(all, "PostgreSQL "+p.Postgres)
 	}
@@ -39,11 +43,14 @@ func verdict(reached bool) string {
 	return "missed"
 }
 
-// Markdown is docs/figures-postgres.md, or docs/figures-mysql.md.
+// Markdown is docs/figures-postgres.md, docs/figures-mysql.md or docs/figures-kafka.md.
 func (p Page) Markdown() string {
 	var b strings.Builder
 	text := postgresText
-	if len(p.MySQL) > 0 {
+	switch {
+	case p.Kafka != "":
+		text = kafkaText
+	case len(p.MySQL) > 0:
 		text = mysqlText
 	}
 	fmt.Fprintf(&b, text.head, p.servers(), p.Go, p.CPUs, p.Date, repetitions)
@@ -75,6 +82,10 @@ func (p Page) rest() string {
 and of the tables included; at most %d are wanted: %s.
 `, c.Deliveries, c.Transactions, c.Limit, verdict(c.Reached()))
 	}
+	if p.Kafka != "" && p.Deliveries > 0 {
+		fmt.Fprintf(&b, "\nSet-based ways had %d deliveries, a fifth of them with the network's delay; handlers and the textbook had fewer.\n", p.Deliveries)
+	}
+	b.WriteString(p.members() + p.residents())
 	for _, g := range p.Growth {
 		fmt.Fprintf(&b, "\n**Growth, %s keys.** An Inbox with one worker: %.0f deliveries/s and %.0f bytes of log each in an empty table, %.0f/s and %.0f\n"+
 			"bytes with %d keys in it: %s of the rate, without the sweep that workers do once an hour", g.Kind, g.Empty, g.EmptyWAL, g.Full, g.FullWAL, g.Keys, amount(g.Share))
@@ -95,6 +106,32 @@ and of the tables included; at most %d are wanted: %s.
 		}
 	}
 	return b.String()
+}
+
+// members is what it costs that they come and go.
+func (p Page) members() string {
+	c := p.Churn
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf(`
+**Members that come and go.** A second member joins the group, leaves after %.0f s, and another joins %.0f s later (%d moves, %d members
+got work): %.0f deliveries/s, undisturbed %.0f/s: %s of the rate (target %s: %s). A partition that changed hands stood still,
+between the last commit of its old owner and the first batch of the new one, for %.0f ms (median of %d), %.0f ms at most; %d
+deliveries were copies of something done, those of the load included.
+`, c.Every, c.Every, c.Moves, c.Members, c.Disturbed, c.Alone, amount(c.Share), amount(c.Target), verdict(c.Reached()), c.Half, c.Stops, c.Longest, c.Copies)
+}
+
+// residents is the memory.
+func (p Page) residents() string {
+	r := p.Resident
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf(`
+**Memory.** The process that consumes, over %d messages in %d partitions (%s, %.0f deliveries/s): at most %.0f MiB resident
+(target %.0f MiB: %s); %.1f MiB in the second tenth of the run, %.1f MiB in the last: a slope of %+.2f MiB a million messages.
+`, r.Messages, residentLanes, tablesName, r.Rate, r.Most, r.Target, verdict(r.Reached()), r.First, r.Last, r.Slope)
 }
 
 func profile(f Figure) string {

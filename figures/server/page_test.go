@@ -10,6 +10,7 @@ import (
 func TestPage(t *testing.T) {
 	comparePage(t, "../../docs/figures-postgres")
 	comparePage(t, "../../docs/figures-mysql")
+	comparePage(t, "../../docs/figures-kafka")
 }
 
 func comparePage(t *testing.T, base string) {

@@ -26,6 +26,10 @@ type Config struct {
 	// MySQL is the DSN of a MySQL or MariaDB server to measure instead. A database
 	// of its own is made and dropped. Default: none.
 	MySQL string
+	// Kafka is a broker (host:port) whose topics are to be worked off into Postgres,
+	// instead of measuring that alone. Topics of its own are made and deleted.
+	// Default: none.
+	Kafka string
 	// Redis is the address of a server for the textbook's lock. Default: none,
 	// the textbook is left out.
 	Redis string
@@ -43,6 +47,9 @@ type Config struct {
 	// so many keys in its table beside that of an empty one; on PostgreSQL.
 	// Default: 0.
 	Keys int
+	// Watch: with more than none only the memory is measured, over so many messages;
+	// with Kafka. Default: 0.
+	Watch int
 	// Log is told what is measured. Default: nobody.
 	Log func(string)
 }
@@ -71,10 +78,15 @@ type Page struct {
 	Postgres string   `json:"postgres,omitempty"` // as asked from it
 	MySQL    []string `json:"mysql,omitempty"`    // as asked from each
 	Redis    string   `json:"redis,omitempty"`
-	CPUs     int      `json:"cpus"`
-	Figures  []Figure `json:"figures"`
-	Commits  *Commits `json:"commits,omitempty"`
-	Growth   []Growth `json:"growth,omitempty"`
+	Kafka    string   `json:"kafka,omitempty"` // as guessed from what it can do
+	// Deliveries of a figure, where it matters.
+	Deliveries int       `json:"deliveries,omitempty"`
+	CPUs       int       `json:"cpus"`
+	Figures    []Figure  `json:"figures"`
+	Commits    *Commits  `json:"commits,omitempty"`
+	Growth     []Growth  `json:"growth,omitempty"`
+	Churn      *Churn    `json:"churn,omitempty"`
+	Resident   *Resident `json:"resident,omitempty"`
 }
 
 const repetitions = 3
@@ -100,6 +112,9 @@ func Run(ctx context.Context, c Config, p *Page) error {
 	h.describe(p)
 	if c.Keys > 0 {
 		return h.grow(ctx, p)
+	}
+	if k, is := h.(*kafkaHall); is && c.Watch > 0 {
+		return k.memory(ctx, p)
 	}
 	rates := make(map[string]float64)
 	for _, w := range h.ways() {
@@ -127,6 +142,8 @@ func open(ctx context.Context, c Config) (hall, error) {
 		return nil, fmt.Errorf("Config.Postgres and Config.MySQL are both set: measure one after the other; nothing was done")
 	case c.MySQL != "":
 		return openMySQL(ctx, c)
+	case c.Kafka != "":
+		return openKafka(ctx, c)
 	}
 	return openPostgres(ctx, c)
 }
@@ -135,8 +152,15 @@ func open(ctx context.Context, c Config) (hall, error) {
 func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 	var rates, shares, turns []float64
 	n := max(w.least, c.Deliveries/max(1, w.slower))
+	make := func(n int) *load { return newLoad(n, w.workers, w.distinct) }
+	if k, is := h.(*kafkaHall); is {
+		make = func(n int) *load { return k.load(n, w.workers) }
+	}
 	ceiling := func() (float64, error) {
-		d, err := h.ceiling(ctx, newLoad(c.Deliveries, w.workers, w.distinct))
+		if w.of != "" {
+			return 1, nil // it is no share of F
+		}
+		d, err := h.ceiling(ctx, make(c.Deliveries))
 		return float64(c.Deliveries) / d.Seconds(), err
 	}
 	for range c.Repetitions {
@@ -146,7 +170,7 @@ func measure(ctx context.Context, h hall, c Config, w way) (Figure, error) {
 			return Figure{}, err
 		}
 		spoken := h.turns()
-		d, err := w.run(ctx, newLoad(n, w.workers, w.distinct))
+		d, err := w.run(ctx, make(n))
 		if err != nil {
 			return Figure{}, err
 		}

@@ -49,3 +49,19 @@ statements are checked and do travel together, are not in this table (BenchmarkG
 time of serial ones with 0.5 ms a turn). An Inbox spells its keys out in the text of an INSERT and, in a batch with a repeat, in that of
 a SELECT.
 `}
+
+// kafkaText is the same for Kafka before PostgreSQL.
+var kafkaText = texts{`# Figures: Kafka to PostgreSQL
+
+%s, %s, %d cores shared with other work and with both servers, measured %s; medians of %d, each
+against an F measured just before and just after. The effect is an order and the balance of one of a thousand accounts; a fifth of the
+deliveries are repeats, taken out beforehand for F alone; bodies are JSON, and the log has one replica. F is the fastest that
+could be written with the bare clients (franz-go, pgx): a connection a partition, 2000 messages a transaction (the fastest of 500,
+1000, 2000 and 5000), arrays, one turn each, the next ones decoded meanwhile, offsets committed after; no record of what is done.
+The expert's statement is the same on all deliveries, with the orders' own key deciding in one statement a batch. Workers are
+partitions, of one member. "Network": 0.5 ms more for each turn to either server, 1 ms for each commit. Read ratios. Written by
+
+    rollcall bench --messages 1000000 --kafka HOST:PORT --postgres URL --out docs/figures-kafka.json --svg docs/figures-kafka.svg
+    rollcall bench --kafka HOST:PORT --postgres URL --watch 10000000 --out docs/figures-kafka.json   # memory, keeps the other figures
+    UPDATE=1 go test -run TestPage ./figures/server
+`, ``}

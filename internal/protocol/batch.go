@@ -108,6 +108,9 @@ func (b *Batch) split(alone map[int]Found) []Work {
 	}
 	var parts []Work
 	var together []Item
+	if len(alone) == 0 {
+		together = make([]Item, 0, len(b.Items)) // it is always so, but for the first batch after a crash
+	}
 	flush := func() {
 		if len(together) > 0 {
 			parts = append(parts, part(together))
