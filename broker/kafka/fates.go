@@ -58,10 +58,8 @@ func (c *Cluster) fate(t *topic, err error, silent bool) (rollcall.Fate, error) 
 		return rollcall.Unknown, fmt.Errorf("kafka: topic %q: refused, but an answer was lost before, so it may be stored: %w", t.name, err)
 	case errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge):
 		return rollcall.Refused, fmt.Errorf("%w: kafka: topic %q: %w; raise max.message.bytes of the topic, or send less", rollcall.ErrTooLarge, t.name, err)
-	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		return rollcall.Refused, fmt.Errorf("kafka: topic %q: %w; give this user WRITE and DESCRIBE on it", t.name, err)
 	}
-	return rollcall.Refused, fmt.Errorf("kafka: topic %q: %w", t.name, err)
+	return rollcall.Refused, denied(fmt.Errorf("kafka: topic %q: %w", t.name, err))
 }
 
 // recreated forgets a topic that was deleted, and made again: what is sent next goes

@@ -55,6 +55,27 @@ func refusal(err error) (next string, lasts bool) {
 	return "is the cluster up, and is this its address and port?", false
 }
 
+// denied makes ErrConfig of a right that is missing, and names it: an administrator must
+// act, so trying again would only hide it. Other errors stay as they are.
+func denied(err error) error {
+	var next string
+	switch {
+	case err == nil || errors.Is(err, rollcall.ErrConfig):
+		return err
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		next = "give this user READ on the topic to receive, WRITE to send"
+	case errors.Is(err, kerr.GroupAuthorizationFailed):
+		next = "give this user READ on the group"
+	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
+		next = "give this user WRITE on the transactional id"
+	case errors.Is(err, kerr.ClusterAuthorizationFailed):
+		next = "give this user WRITE on the topic, or IDEMPOTENT_WRITE on the cluster"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w; %s (docs/kafka.md)", rollcall.ErrConfig, err, next)
+}
+
 // unopened says why Open failed, and as whom we came. ErrConfig when only another
 // configuration, or another certificate, helps.
 func (c Config) unopened(brokers []string, err error) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/memory"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // secure is a broker that lets nobody in who does not show who he is, and what was said
@@ -85,50 +86,71 @@ func (k *secure) open(t *testing.T, addr string, config kafka.Config) (*kafka.Cl
 // soon is how long a refusal may take on a busy machine.
 const soon = 10 * time.Second
 
-// grant lets a user do operations on topics, groups and transactional ids.
-func (k *secure) grant(t *testing.T, acls ...*kadm.ACLBuilder) {
+// right is an operation that alice may do.
+type right struct {
+	on        kmsg.ACLResourceType
+	name      string
+	operation kadm.ACLOperation
+}
+
+func (r right) acl() *kadm.ACLBuilder {
+	b := kadm.NewACLs().Allow("User:alice").AllowHosts().ResourcePatternType(kadm.ACLPatternLiteral).Operations(r.operation)
+	switch r.on {
+	case kmsg.ACLResourceTypeTopic:
+		return b.Topics(r.name)
+	case kmsg.ACLResourceTypeGroup:
+		return b.Groups(r.name)
+	}
+	return b.TransactionalIDs(r.name)
+}
+
+func (r right) String() string { return fmt.Sprintf("%v on %v %s", r.operation, r.on, r.name) }
+
+func onTopic(topic string, operation kadm.ACLOperation) right {
+	return right{kmsg.ACLResourceTypeTopic, topic, operation}
+}
+
+func onGroup(group string) right { return right{kmsg.ACLResourceTypeGroup, group, kadm.OpRead} }
+
+func onID(id string) right { return right{kmsg.ACLResourceTypeTransactionalId, id, kadm.OpWrite} }
+
+// grant gives alice rights, and waits until the broker knows them.
+func (k *secure) grant(t *testing.T, rights ...right) {
 	t.Helper()
-	for _, acl := range acls {
-		results, err := k.admin.CreateACLs(t.Context(), acl.AllowHosts().ResourcePatternType(kadm.ACLPatternLiteral))
-		if err != nil {
-			t.Fatal(err)
+	for _, r := range rights {
+		results, err := k.admin.CreateACLs(t.Context(), r.acl())
+		if err != nil || len(results) != 1 || results[0].Err != nil {
+			t.Fatalf("%v: %v, %v", r, results, err)
 		}
-		for _, r := range results {
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-		}
+		k.knows(t, r, 1)
 	}
 }
 
-// revoke takes what grant gave.
-func (k *secure) revoke(t *testing.T, acl *kadm.ACLBuilder) {
+// revoke takes one.
+func (k *secure) revoke(t *testing.T, r right) {
 	t.Helper()
-	results, err := k.admin.DeleteACLs(t.Context(), acl.AllowHosts().ResourcePatternType(kadm.ACLPatternLiteral))
-	if err != nil {
-		t.Fatal(err)
+	results, err := k.admin.DeleteACLs(t.Context(), r.acl())
+	if err != nil || len(results) != 1 || results[0].Err != nil || len(results[0].Deleted) != 1 {
+		t.Fatalf("%v: %v, %v", r, results, err)
 	}
-	for _, r := range results {
-		if r.Err != nil || len(r.Deleted) == 0 {
-			t.Fatalf("%d rules were deleted, %v", len(r.Deleted), r.Err)
-		}
-	}
+	k.knows(t, r, 0)
 }
 
-// guarded makes a topic that alice may write and read in the group g.
+// knows waits until the broker has heard of a change.
+func (k *secure) knows(t *testing.T, r right, rules int) {
+	t.Helper()
+	wait(t, fmt.Sprintf("%d rules of %v", rules, r), func() bool {
+		results, err := k.admin.DescribeACLs(t.Context(), r.acl())
+		return err == nil && len(results) == 1 && results[0].Err == nil && len(results[0].Described) == rules
+	})
+}
+
+// guarded makes a topic that alice may write, and read in the group g.
 func (k *secure) guarded(t *testing.T) string {
 	t.Helper()
 	topic := newTopic(t, k.admin, 2, nil)
-	k.grant(t, onTopic(topic, kadm.OpWrite, kadm.OpRead, kadm.OpDescribe), onGroup("g", kadm.OpRead))
+	k.grant(t, onTopic(topic, kadm.OpWrite), onTopic(topic, kadm.OpRead), onGroup("g"))
 	return topic
-}
-
-func onTopic(topic string, operations ...kadm.ACLOperation) *kadm.ACLBuilder {
-	return kadm.NewACLs().Topics(topic).Allow("User:alice").Operations(operations...)
-}
-
-func onGroup(group string, operations ...kadm.ACLOperation) *kadm.ACLBuilder {
-	return kadm.NewACLs().Groups(group).Allow("User:alice").Operations(operations...)
 }
 
 // works: what the publisher sends takes effect once in a consumer.
