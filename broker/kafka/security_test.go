@@ -25,6 +25,7 @@ func TestSecurity(t *testing.T) {
 	t.Run("sasl", func(t *testing.T) { wantSASL(t, k) })
 	t.Run("oauthbearer", func(t *testing.T) { wantTokens(t, k) })
 	t.Run("token runs out", func(t *testing.T) { wantFreshTokens(t, k) })
+	t.Run("token is not taken any more", func(t *testing.T) { wantTold(t, k) })
 }
 
 // wantTLS: whom the client trusts.
@@ -156,4 +157,48 @@ func wantFreshTokens(t *testing.T, k *secure) {
 	}
 	k.secrets(t, last.Load().(string), first.(string))
 	t.Logf("%d tokens at first, %d in the 8 s after", connected, asked.Load()-connected)
+}
+
+// wantTold: who is not let in any more while the work goes on is told why, by Fetch and by
+// Publish, and goes on when he is let in again: a broker or an identity server that is in
+// trouble must not end a run.
+func wantTold(t *testing.T, k *secure) {
+	var strange atomic.Bool
+	cluster, err := k.open(t, k.SASL, kafka.Config{TLS: k.over(), SASL: kafka.SASL{Mechanism: "OAUTHBEARER", Token: func(context.Context) (string, error) {
+		if strange.Load() {
+			return k.StrangeToken("alice"), nil
+		}
+		return k.Token("alice", 3*time.Second), nil
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := k.guarded(t)
+	r := subscribe(t, source(t, cluster, topic), "g")
+	p := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{Timeout: 3 * time.Second})
+	publish := func(i int) rollcall.PublishResult {
+		return p.Publish(t.Context(), topic, rollcall.Message{Body: []byte(body(i))})[0]
+	}
+	if result := publish(0); result.Fate != rollcall.Stored {
+		t.Fatal(result.Err)
+	}
+	r.read(1)
+	strange.Store(true)
+	time.Sleep(4 * time.Second) // every session is over
+	result := publish(1)
+	t.Logf("publish: %v %v", result.Fate, result.Err)
+	err = nil
+	for deadline := time.Now().Add(patience); err == nil; {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for Fetch to say why nothing comes", patience)
+		}
+		_, err = r.next()
+	}
+	t.Logf("fetch: %v", err)
+	wantWords(t, err, topic, "did not take the token", "SASL.Token")
+	wantWords(t, result.Err, topic, "did not take the token", "SASL.Token")
+	strange.Store(false)
+	if result := publish(2); result.Fate != rollcall.Stored {
+		t.Errorf("after it was let in again: %v", result.Err)
+	}
 }
