@@ -119,7 +119,7 @@ func (t *transaction[X]) turn(ctx context.Context, w *protocol.Work, a protocol.
 // count adds what became of the messages to the durable counters, in the
 // transaction that decided it, so that no kill can make them wrong.
 func (t *transaction[X]) count(ctx context.Context, w *protocol.Work) error {
-	var c Counts
+	c := Counts{Void: int64(w.Void), Lost: int64(w.Lost)}
 	for i := range w.Items {
 		if it := &w.Items[i]; !it.Counted {
 			c.add(it)

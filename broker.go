@@ -122,7 +122,12 @@ type Batch struct {
 }
 
 // OffsetRange is the offsets from First to Last, both included.
-type OffsetRange struct{ First, Last int64 }
+type OffsetRange struct {
+	First, Last int64
+	// Lost: they were removed before the group did them, and somebody said to go on
+	// behind them. They are counted as Lost, not as Void.
+	Lost bool
+}
 
 // Owner is told of exclusive partitions coming and going. The engine
 // implements it. Every call may block; none of them needs Fetch to return.

@@ -33,6 +33,8 @@ type Counts struct {
 	Filtered  int64 // not for this consumer, handled on purpose
 	Discarded int64 // thrown away by an operator
 	Copies    int64 // further stored copies of a message counted already
+	Void      int64 // offsets that carry no message: transaction markers, aborted, compacted
+	Lost      int64 // offsets that were removed before they were done, and accepted as lost
 }
 
 // keyFormat is hashed into every DedupKey, so that a later format can be told

@@ -61,10 +61,10 @@ func (s *subject) identity(index int) Identity {
 }
 
 // covered are the offsets that the broker never delivers, as numbers.
-func covered(b *Batch) []interval.Range {
-	out := make([]interval.Range, len(b.Covered))
+func covered(b *Batch) []protocol.Cover {
+	out := make([]protocol.Cover, len(b.Covered))
 	for i, c := range b.Covered {
-		out[i] = interval.Range{First: uint64(c.First) + 1, Last: uint64(c.Last) + 1}
+		out[i] = protocol.Cover{Range: interval.Range{First: uint64(c.First) + 1, Last: uint64(c.Last) + 1}, Lost: c.Lost}
 	}
 	return out
 }

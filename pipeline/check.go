@@ -18,12 +18,9 @@ import (
 // check is what can be said without a connection.
 func (f *File) check() []*Error {
 	c := &checker{file: f}
-	c.chosen("source", f.Source.Embedded != nil, "embedded: {destination: orders}")
+	c.source()
 	c.store()
 	c.named("name", f.Name)
-	if e := f.Source.Embedded; e != nil {
-		c.named("source.embedded.destination", e.Destination)
-	}
 	c.dedup()
 	if len(f.Effect) == 0 {
 		c.problem("effect", requiredNext["effect"], "effect is empty")
@@ -53,6 +50,19 @@ func (c *checker) problem(path, next, format string, args ...any) {
 func (c *checker) told(path, prefix string, err error) {
 	what, next := told(err)
 	c.problem(path, next, "%s%s", prefix, what)
+}
+
+// source: exactly one is chosen.
+func (c *checker) source() {
+	s := c.file.Source
+	c.chosen("source", s.Embedded != nil || s.Kafka != nil, "embedded: {destination: orders}")
+	if s.Embedded != nil && s.Kafka != nil {
+		c.problem("source", "keep one: a pipeline has one source", "source names several: embedded, kafka")
+	}
+	if s.Embedded != nil {
+		c.named("source.embedded.destination", s.Embedded.Destination)
+	}
+	c.kafka()
 }
 
 func (c *checker) chosen(path string, ok bool, example string) {

@@ -46,12 +46,13 @@ type Later struct{}
 type Source struct {
 	// Embedded is the log in a folder of this host, without a server.
 	Embedded *Embedded `yaml:"embedded"`
+	// Kafka is a topic of a Kafka cluster.
+	Kafka *Kafka `yaml:"kafka"`
 	// Late is how late a message can come again, where the source itself does
-	// not say (embedded.retention does); dedup.window must cover it. Default:
-	// not said.
+	// not say (embedded.retention does; run asks Kafka for the topic's);
+	// dedup.window must cover it. Default: not said.
 	Late time.Duration `yaml:"late"`
 
-	Kafka    Later `yaml:"kafka" next:"use source: {embedded: {destination: orders}}"`
 	RabbitMQ Later `yaml:"rabbitmq" next:"use source: {embedded: {destination: orders}}"`
 	RocketMQ Later `yaml:"rocketmq" next:"use source: {embedded: {destination: orders}}"`
 }
@@ -113,8 +114,13 @@ func (f *File) Path() string { return f.path }
 // Redactor puts references back where text holds what they were replaced by.
 func (f *File) Redactor() *Redactor { return f.redactor }
 
-// Folder is the folder of the embedded log.
-func (f *File) Folder() string { return f.beside(f.Source.Embedded.Path) }
+// Folder is the folder of the embedded log; of a file without one, its own.
+func (f *File) Folder() string {
+	if f.Source.Embedded == nil {
+		return f.beside("")
+	}
+	return f.beside(f.Source.Embedded.Path)
+}
 
 // beside takes a relative path from the folder of the pipeline file, so that
 // it means the same wherever rollcall is started.

@@ -56,6 +56,9 @@ func (f *File) hide() {
 	if m := f.Store.MySQL; m != nil {
 		f.redactor.hide(m.DSN)
 	}
+	if k := f.Source.Kafka; k != nil && k.SASL != nil {
+		f.redactor.hideWord(k.SASL.Password)
+	}
 	for _, r := range f.RedisServers() {
 		f.redactor.hideWord(r.Password)
 	}

@@ -93,7 +93,9 @@ var onlyParse = []string{"references", "a reference is no structure", "key that 
 	"a cycle without a record", "identifiers", "secrets in names, checked", "a machine with a cycle and no record",
 	"a window shorter than how late a message can come", "the retention longer than the window, by default",
 	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice",
-	"stores that name no server", "a url for mysql", "no database for mysql"}
+	"stores that name no server", "a url for mysql", "no database for mysql",
+	"kafka names no broker", "plain without tls", "scram without a password", "a token and a password", "a token for scram", "oauthbearer without a token",
+	"a certificate without its key", "a key without its certificate"}
 
 // TestSchemaRefuses: what Parse refuses, the schema refuses, where it can.
 func TestSchemaRefuses(t *testing.T) {
@@ -124,7 +126,7 @@ func TestSchemaRefusesOne(t *testing.T) {
 		{"mode: add", "mode: ad"}, {"mode: add", "mode: [add]"}, {"destination: orders", "destinaton: orders"},
 		{"destination: orders", "destination: orders, retention: 7"}, {"destination: orders", "destination: orders, retention: soon"},
 		{"destination: orders", "destination: orders, partitions: -1"}, {"destination: orders", "destination: orders, partitions: many"},
-		{"destination: orders", "destination: true"}, {"sqlite:", "redis:"}, {"sqlite:", "postgres:"}, {"embedded:", "kafka:"},
+		{"destination: orders", "destination: true"}, {"sqlite:", "redis:"}, {"sqlite:", "postgres:"}, {"embedded:", "rabbitmq:"}, {"embedded:", "kafka:"},
 		{"name: billing", "nam: billing"}, {"name: billing", "name: [billing]"}, {"key: [payload.order_id]", "by: lock"},
 		{"key: [payload.order_id]", "key: [order_id]"}, {"effect: {table:", "effect: {http:"},
 	} {

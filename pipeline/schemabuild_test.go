@@ -15,13 +15,17 @@ import (
 // Words and forms of fields, as the checks of this package take them.
 var (
 	fieldWords = map[string][]string{
-		"Dedup.by":     strategies,
-		"Table.mode":   modes,
-		"Version.rule": {string(effect.RuleNewer), string(effect.RuleNext)},
+		"Dedup.by":            strategies,
+		"Kafka.protocol":      protocols,
+		"KafkaSASL.mechanism": mechanisms,
+		"Table.mode":          modes,
+		"Version.rule":        {string(effect.RuleNewer), string(effect.RuleNext)},
 	}
 	fieldForms = map[string]string{
-		"Dedup.key":  `^(id|key|content|header\..+|payload\..+)$`,
-		"Table.when": `=`,
+		"Kafka.topic":   `^[a-zA-Z0-9._-]{1,249}$`,
+		"Kafka.brokers": `:[0-9]+$`,
+		"Dedup.key":     `^(id|key|content|header\..+|payload\..+)$`,
+		"Table.when":    `=`,
 	}
 )
 
@@ -55,7 +59,7 @@ func buildSchema(t *testing.T) node {
 // readComments takes the comments of types and fields from the source.
 func readComments(t *testing.T) map[string]string {
 	out := map[string]string{}
-	for _, name := range []string{"file.go", "store.go", "table.go", "http.go", "redis.go"} {
+	for _, name := range []string{"file.go", "kafka.go", "store.go", "table.go", "http.go", "redis.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,9 @@ func (f *File) Setup() guarantee.Setup {
 	s := guarantee.Setup{Broker: guarantee.Embedded, By: config.Dedup.By, Key: config.Dedup.Key,
 		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late}
 	s.Store, s.Idle = f.Store.kind()
+	if f.Source.Kafka != nil {
+		s.Broker = guarantee.Kafka
+	}
 	if e := f.Source.Embedded; e != nil {
 		s.Retention = e.Retention
 	}

@@ -24,7 +24,7 @@ type Store struct {
 // SQLite is a SQLite file.
 type SQLite struct {
 	// Path is the file, relative to the pipeline file. Default: store.db in the
-	// folder of the embedded log.
+	// folder of the embedded log, or beside the pipeline file without one.
 	Path string `yaml:"path"`
 }
 

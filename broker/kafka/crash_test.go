@@ -124,7 +124,7 @@ func TestZombies(t *testing.T) {
 	broker := servers.Start(t, servers.Kafka, servers.Config{})
 	create(t, admin(t, []string{broker.Addr}), "orders", 6, nil)
 	server, schema := database(t)
-	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{Messages: 300_000, Senders: 1, Workers: 2,
+	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{Messages: 60_000, Senders: 1, Workers: 2, Pace: 2 * time.Second,
 		Stops: 20, StopFor: shortSession * 3 / 2, Sending: true, Place: broker.Addr})
 }
 
@@ -172,7 +172,7 @@ func TestUncleanElection(t *testing.T) {
 		t.Fatalf("%d effects, %v", len(got), err)
 	}
 	running := subscribe(t, source(t, cluster, topic), "running")
-	running.read(20)
+	running.owner.done(running.read(20)[19])
 	if err := nodes.Nodes[leader-1].Kill(); err != nil {
 		t.Fatal(err)
 	}

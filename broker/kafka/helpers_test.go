@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,9 +39,23 @@ func send(t testing.TB, cluster *kafka.Cluster, topic string, n, from int) {
 }
 
 // taker is an owner that takes everything from the earliest message, or from starts.
-type taker struct{ starts map[int32]rollcall.Start }
+type taker struct {
+	mu     sync.Mutex
+	starts map[int32]rollcall.Start
+}
+
+// done makes the owner go on behind a delivery when it is assigned its partition again.
+func (o *taker) done(d rollcall.Delivery) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := d.Position
+	next.Offset++
+	o.starts = map[int32]rollcall.Start{d.Message.Partition: {Position: next, Seen: d.Position}}
+}
 
 func (o *taker) Assigned(_ context.Context, as []rollcall.Assignment) ([]rollcall.Start, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	out := make([]rollcall.Start, len(as))
 	for i, a := range as {
 		out[i] = o.starts[a.Partition.Number]
@@ -53,7 +68,8 @@ func (o *taker) Lost([]rollcall.Partition)                     {}
 
 // reader is a subscription of a test.
 type reader struct {
-	t testing.TB
+	t     testing.TB
+	owner *taker
 	rollcall.Subscription
 }
 
@@ -64,12 +80,13 @@ func subscribe(t testing.TB, s *kafka.Source, group string) *reader {
 
 func subscribeAt(t testing.TB, s *kafka.Source, group string, starts map[int32]rollcall.Start) *reader {
 	t.Helper()
-	sub, err := s.Subscribe(t.Context(), rollcall.SubscribeRequest{Group: group}, &taker{starts})
+	owner := &taker{starts: starts}
+	sub, err := s.Subscribe(t.Context(), rollcall.SubscribeRequest{Group: group}, owner)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sub.Close(context.Background()) })
-	return &reader{t, sub}
+	return &reader{t, owner, sub}
 }
 
 // next is one Fetch.
@@ -114,9 +131,20 @@ func (r *reader) damage() error {
 			return err
 		}
 		if len(batches) > 0 || time.Now().After(deadline) {
-			r.t.Fatalf("%d batches came, %v; waited for word that messages are gone", len(batches), err)
+			r.t.Fatalf("%d batches came, %v; waited for word that messages are gone; %+v", len(batches), err, places(batches))
 		}
 	}
+}
+
+// places are the positions of what came, and what is covered.
+func places(batches []rollcall.Batch) (out []string) {
+	for _, b := range batches {
+		for _, d := range b.Deliveries {
+			out = append(out, fmt.Sprintf("offset %d epoch %d %q", d.Position.Offset, d.Position.LeaderEpoch, d.Body))
+		}
+		out = append(out, fmt.Sprint("covered ", b.Covered))
+	}
+	return out
 }
 
 // ledger runs a consumer until the topic is empty, and returns what took effect, sorted.

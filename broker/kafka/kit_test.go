@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -119,7 +120,13 @@ func wait(t testing.TB, what string, is func() bool) {
 	}
 }
 
-const patience = 60 * time.Second
+// patience is how long anything may take before a test fails.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ROLLCALL_TEST_PATIENCE")); err == nil {
+		return d
+	}
+	return time.Minute
+}()
 
 // open connects; what the cluster's settings are worth is no news here.
 func open(t testing.TB, brokers []string) *kafka.Cluster {

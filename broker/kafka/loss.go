@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -92,34 +91,6 @@ func (s *Subscription) sameTopic(ctx context.Context) error {
 		"nothing of the new one was read: start again to read it from its beginning", rollcall.ErrDamaged, s.source.topic.name, idText(s.source.topic.id), idText(now.id))
 }
 
-// sameEpochs finds logs that were cut off below what was done, and filled again: the
-// epoch of the last message done then ended before it.
-func (s *Subscription) sameEpochs(ctx context.Context, numbers []int32, starts []rollcall.Start) error {
-	var ask kadm.OffsetForLeaderEpochRequest
-	for i, n := range numbers {
-		if seen := starts[i].Seen; !seen.IsZero() && seen.Incarnation == s.source.topic.id {
-			ask.Add(s.source.topic.name, n, seen.LeaderEpoch-1)
-		}
-	}
-	if len(ask) == 0 {
-		return nil
-	}
-	answers, err := s.source.cluster.admin.OffsetForLeaderEpoch(ctx, ask)
-	if err != nil {
-		return err
-	}
-	for i, n := range numbers {
-		a, ok := answers[s.source.topic.name][n]
-		if seen := starts[i].Seen; ok && a.Err != nil {
-			return a.Err
-		} else if ok && a.EndOffset >= 0 && a.EndOffset <= seen.Offset {
-			return fmt.Errorf("%w: kafka: topic %q, partition %d: the group has done offset %d of leader epoch %d, and the log of that epoch ends at %d: it was cut off (unclean leader election?), and what came after has the same offsets; "+
-				"send what is in it to a new topic, or use a new group name", rollcall.ErrDamaged, s.source.topic.name, n, seen.Offset, seen.LeaderEpoch-1, a.EndOffset)
-		}
-	}
-	return nil
-}
-
 // pollFailed judges what the client said. The caller holds mu.
 func (s *Subscription) pollFailed(p *part, err error) {
 	var loss *kgo.ErrDataLoss
@@ -135,7 +106,7 @@ func (s *Subscription) pollFailed(p *part, err error) {
 	case s.refused != nil && errors.Is(err, s.refused):
 		s.trouble = fmt.Errorf("kafka: group %q: partitions were assigned and could not be taken: %w", s.group, s.refused)
 	default:
-		s.trouble = denied(fmt.Errorf("kafka: topic %q, group %q: %w", s.source.topic.name, s.group, err))
+		s.trouble = denied(advised(fmt.Errorf("kafka: topic %q, group %q: %w", s.source.topic.name, s.group, err)))
 		if lasting(s.trouble) {
 			s.fail(s.trouble)
 		}

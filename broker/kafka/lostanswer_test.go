@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,7 +12,10 @@ import (
 	"github.com/rollcall-mq/rollcall/broker/kafka"
 	"github.com/rollcall-mq/rollcall/internal/kafkaproxy"
 	"github.com/rollcall-mq/rollcall/store/memory"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // through opens a cluster behind a proxy.
@@ -148,4 +152,55 @@ func TestBrokerAway(t *testing.T) {
 	if got := effects(db); !slices.Equal(got, bodies(0, 600)) {
 		t.Fatalf("%d effects, want 600, once", len(got))
 	}
+}
+
+// TestRefusedAfterLost: the connection is cut before the answer comes, and when the
+// client asks again it is refused. The first time it may have been stored: nobody knows.
+// Refused at once, it is surely not stored. (franz-go's broker for tests answers, because
+// a real one cannot be made to refuse what it has.)
+func TestRefusedAfterLost(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(cluster.Close)
+		sender := open(t, cluster.ListenAddrs()).Sender()
+		publish := func() rollcall.PublishResult {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			return sender.Publish(ctx, "orders", []rollcall.Message{{ID: "x", Body: []byte("x")}})[0]
+		}
+		if r := publish(); r.Fate != rollcall.Stored {
+			t.Fatal(r.Err)
+		}
+		var asked atomic.Int64
+		cluster.ControlKey(kafkaproxy.Produce, func(req kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			if asked.Add(1) == 1 && lost {
+				return nil, errors.New("the connection is cut"), true
+			}
+			return refusal(req.(*kmsg.ProduceRequest)), nil, true
+		})
+		want := map[bool]rollcall.Fate{true: rollcall.Unknown, false: rollcall.Refused}[lost]
+		if r := publish(); r.Fate != want {
+			t.Errorf("answer lost before: %v; %v %v, want %v", lost, r.Fate, r.Err, want)
+		}
+	}
+}
+
+// refusal of everything that is to be stored.
+func refusal(req *kmsg.ProduceRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
 }

@@ -13,7 +13,9 @@ type part struct {
 	session uint64 // of receipts
 
 	next   int64 // the client reads on from here, nothing below comes again by itself; -1: from the beginning
+	epoch  int32 // leader epoch of the message before next; -1: not known
 	handed int64 // all below was handed over, or never comes
+	lost   int64 // what of the offsets below was not handed over was removed, and accepted as lost
 	buffer []*kgo.Record
 	paused bool // the client does not read on
 
@@ -27,7 +29,7 @@ type part struct {
 // begin hands over from a place on, under a token.
 func (p *part) begin(at place, token rollcall.Token, session uint64) {
 	p.token, p.session = token, session
-	p.next, p.handed, p.buffer = at.next, at.done, nil
+	p.next, p.epoch, p.handed, p.lost, p.buffer = at.next, -1, at.done, at.next, nil
 	p.settled = interval.Set{}
 	if at.done > 0 {
 		p.settled.AddRange(1, uint64(at.done))
@@ -66,7 +68,15 @@ func (p *part) take(partition rollcall.Partition, incarnation rollcall.Incarnati
 // cover enters offsets that never come.
 func (p *part) cover(b *rollcall.Batch, first, last int64) {
 	p.settled.AddRange(uint64(first)+1, uint64(last)+1)
-	if n := len(b.Covered); n > 0 && b.Covered[n-1].Last == first-1 {
+	if first < p.lost {
+		gone := min(last, p.lost-1)
+		b.Covered = append(b.Covered, rollcall.OffsetRange{First: first, Last: gone, Lost: true})
+		first = gone + 1
+	}
+	if first > last {
+		return
+	}
+	if n := len(b.Covered); n > 0 && !b.Covered[n-1].Lost && b.Covered[n-1].Last == first-1 {
 		b.Covered[n-1].Last = last
 		return
 	}

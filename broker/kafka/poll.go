@@ -29,7 +29,11 @@ func (s *Subscription) poll() {
 		}
 		s.appetite(ctx)
 		fetches := s.client.PollRecords(ctx, pollMost)
+		cutOff := s.cutOff(fetches)
 		s.mu.Lock()
+		if cutOff != nil {
+			s.fail(cutOff)
+		}
 		fetches.EachPartition(s.keep)
 		s.wake()
 		s.mu.Unlock()
@@ -66,7 +70,7 @@ func (s *Subscription) keep(f kgo.FetchTopicPartition) {
 	if f.Err != nil {
 		s.pollFailed(p, f.Err)
 	}
-	if p == nil || f.Topic != s.source.topic.name || p.letting {
+	if s.failed != nil || p == nil || f.Topic != s.source.topic.name || p.letting {
 		return
 	}
 	for _, r := range f.Records {
@@ -75,7 +79,7 @@ func (s *Subscription) keep(f kgo.FetchTopicPartition) {
 			return
 		}
 		p.buffer = append(p.buffer, r)
-		p.next = r.Offset + 1
+		p.next, p.epoch = r.Offset+1, r.LeaderEpoch
 	}
 	s.readOn(p)
 }
@@ -114,6 +118,9 @@ func (s *Subscription) reposition(m *move) {
 		return
 	}
 	if m.behind {
+		if p.next >= 0 { // what nobody was promised is not lost
+			p.lost = m.from
+		}
 		p.next = m.from
 		return
 	}

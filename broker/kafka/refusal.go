@@ -55,6 +55,15 @@ func refusal(err error) (next string, lasts bool) {
 	return "is the cluster up, and is this its address and port?", false
 }
 
+// advised adds the next step to a refusal. It is not ErrConfig: while work goes on, a
+// broker or an identity server that is in trouble must not end it.
+func advised(err error) error {
+	if next, lasts := refusal(err); lasts {
+		return fmt.Errorf("%w; %s", err, next)
+	}
+	return err
+}
+
 // denied makes ErrConfig of a right that is missing, and names it: an administrator must
 // act, so trying again would only hide it. Other errors stay as they are.
 func denied(err error) error {

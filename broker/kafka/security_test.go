@@ -201,4 +201,16 @@ func wantTold(t *testing.T, k *secure) {
 	if result := publish(2); result.Fate != rollcall.Stored {
 		t.Errorf("after it was let in again: %v", result.Err)
 	}
+	came := false
+	for deadline := time.Now().Add(patience); !came; {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for the message", patience)
+		}
+		batches, _ := r.next() // what was wrong before is told once more, perhaps
+		for _, b := range batches {
+			for _, d := range b.Deliveries {
+				came = came || string(d.Body) == body(2)
+			}
+		}
+	}
 }

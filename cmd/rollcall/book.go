@@ -136,7 +136,8 @@ func newBook(destination string, p positions, tallies []rollcall.Tally) book {
 			continue
 		}
 		c := t.Counts
-		b.Stored -= c.Copies
+		b.Stored -= c.Copies + c.Void
+		b.Missing += c.Lost
 		b.Copies = c.Copies
 		b.Applied, b.Repeated, b.Stale, b.Filtered, b.Discarded = c.Applied, c.Repeated, c.Stale, c.Filtered, c.Discarded
 		b.Waiting, b.Dead, b.Parked = t.Waiting, t.Dead, t.Parked

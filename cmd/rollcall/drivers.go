@@ -38,6 +38,7 @@ import (
 // drivers are the drivers with the modules of their clients.
 var drivers = []struct{ Kind, Name, Client string }{
 	{"source", "embedded", "modernc.org/sqlite"},
+	{"source", "kafka", "github.com/twmb/franz-go"},
 	{"store", "sqlite", "modernc.org/sqlite"},
 	{"store", "postgres", "github.com/jackc/pgx/v5"},
 	{"store", "mysql", "github.com/go-sql-driver/mysql"},
@@ -52,9 +53,12 @@ type broker struct {
 	close       func() error
 }
 
-// openBroker opens the source of a pipeline and makes its destination if it is
-// not there.
+// openBroker opens the source of a pipeline. An embedded destination that is not
+// there is made.
 func openBroker(ctx context.Context, a *app, f *pipeline.File) (*broker, error) {
+	if f.Source.Kafka != nil {
+		return openKafka(ctx, a, f.Beside(*f.Source.Kafka), inFile(f))
+	}
 	e := f.Source.Embedded
 	config := filelog.Config{Retention: e.Retention, OnError: a.backgroundError}
 	log, err := openLog(ctx, f.Folder(), e.Destination, e.Partitions, config)

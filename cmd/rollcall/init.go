@@ -15,7 +15,33 @@ import (
 var initText string
 
 // laterSources are the words of --source that will mean something later.
-var laterSources = []string{"kafka", "rabbitmq", "rocketmq"}
+var laterSources = []string{"rabbitmq", "rocketmq"}
+
+// initSources are the words of --source: the source's section in the file.
+var initSources = map[string]string{
+	"embedded": `  embedded:                 # a log in a folder, no server
+    path: rollcall-data
+    destination: orders
+    # partitions: 8         # when it is created; as many processes can share the work
+    # retention: 14d        # how long messages are kept; default: for ever
+`,
+	"kafka": `  kafka:
+    brokers: ["${KAFKA_BROKER:-127.0.0.1:9092}"]  # some of the cluster's, each host:port
+    topic: orders           # it must exist: kafka-topics.sh --create --topic orders
+                            #   --partitions 6 --replication-factor 3 --config min.insync.replicas=2
+    # tls: {}               # encrypted, with the system's certificates; or:
+    # tls: {ca: ca.pem, cert: me.pem, key: me.key, server_name: kafka.example}
+    # sasl: {mechanism: SCRAM-SHA-512, user: app, password: "${KAFKA_PASSWORD}"}
+    # sasl: {mechanism: OAUTHBEARER, token_file: token}  # read anew for each connection
+    # protocol: cooperative # or eager, or server (Kafka 4.3): the same in all processes
+    # instance: "${HOSTNAME}"  # static member: each process has another one
+    # session_timeout: 45s  # silent for so long, a process loses its partitions
+    # rebalance_timeout: 60s
+    # commit_every: 1s      # for tools that show the lag; the group's place is in the store
+    # accept_lost: false    # true: go on behind what retention removed before it was done
+  # late: 14d               # how late a message can come again; run asks the topic itself
+`,
+}
 
 // initStores are the words of --store: the table that fits the effect of the
 // file, and the store's section in it.
@@ -69,6 +95,9 @@ func newInit(a *app) *cobra.Command {
 				a.note("next: rollcall send %s, rollcall run --until-empty, and both again", sampleFile)
 				return nil
 			}
+			if o.source == "kafka" {
+				a.note("it reads the address of a broker from the variable KAFKA_BROKER, 127.0.0.1:9092 without one; the topic must exist")
+			}
 			if o.store != "sqlite" {
 				a.note("it reads the address of the database from the variable DATABASE_URL")
 			}
@@ -76,7 +105,7 @@ func newInit(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded")
+	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded or kafka")
 	cmd.Flags().StringVar(&o.store, "store", "sqlite", "where \"done\" is recorded: sqlite, postgres or mysql (MariaDB, too)")
 	cmd.Flags().StringVar(&o.name, "name", "billing", "consumer group")
 	cmd.Flags().BoolVar(&o.sample, "sample", false, "also make the table in shop.db and write orders.ndjson to send")
@@ -86,11 +115,11 @@ func newInit(a *app) *cobra.Command {
 
 func (o initOptions) check() error {
 	switch {
-	case o.source == "embedded":
+	case initSources[o.source] != "":
 	case slices.Contains(laterSources, o.source):
-		return usage(fmt.Errorf("--source %s is not in this version; embedded is", o.source), "rollcall init --source embedded")
+		return usage(fmt.Errorf("--source %s is not in this version; embedded and kafka are", o.source), "rollcall init --source embedded, or kafka")
 	default:
-		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded")
+		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded, or kafka")
 	}
 	_, known := initStores[o.store]
 	switch {
@@ -125,7 +154,7 @@ func (o initOptions) write(path string) error {
 	if err != nil {
 		return &failure{exitServer, err, "the folder must exist and be writable by this user"}
 	}
-	_, err = fmt.Fprintf(file, initText, name, initStores[o.store].table, initStores[o.store].section)
+	_, err = fmt.Fprintf(file, initText, name, initStores[o.store].table, initStores[o.store].section, initSources[o.source])
 	return errors.Join(err, file.Close())
 }
 

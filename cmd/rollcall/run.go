@@ -27,6 +27,7 @@ type runOptions struct {
 	untilEmpty bool
 	failOn     string
 	parallel   int
+	acceptLost bool
 }
 
 func newRun(a *app) *cobra.Command {
@@ -43,6 +44,7 @@ func newRun(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&o.untilEmpty, "until-empty", false, "stop when what lies in the source at the start is finished")
 	f.StringVar(&o.failOn, "fail-on", "", "dead: exit 1 when messages are dead or parked")
+	f.BoolVar(&o.acceptLost, "accept-lost", false, "Kafka: go on behind messages that were removed before they were worked off; they count as missing")
 	f.IntVar(&o.parallel, "parallel", 0, "transactions of one partition side by side (default: the pipeline file's)")
 	return cmd
 }
@@ -65,12 +67,18 @@ type pipe struct {
 	consume newConsumer
 }
 
-func openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
+func (o *runOptions) openPipe(ctx context.Context, a *app, path string) (*pipe, error) {
 	f, err := pipeline.Load(path, pipeline.Env{})
 	if err != nil {
 		return nil, err
 	}
 	a.redactor = f.Redactor()
+	if o.acceptLost {
+		if f.Source.Kafka == nil {
+			return nil, usage(errors.New("--accept-lost is for a source of Kafka"), "leave it out: what the embedded log removed is counted as missing anyway")
+		}
+		f.Source.Kafka.AcceptLost = true
+	}
 	store, err := openStore(ctx, f, true)
 	if err != nil {
 		return nil, err
@@ -96,7 +104,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	p, err := openPipe(ctx, a, path)
+	p, err := o.openPipe(ctx, a, path)
 	if err != nil {
 		return err
 	}
@@ -125,7 +133,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 		err = nil // it ended because it was to end; the books say how far it came
 	}
 	if err != nil {
-		return err
+		return endedKafka(p.file, err)
 	}
 	return o.account(context.WithoutCancel(ctx), a, p, requests, meter, interrupted(ctx))
 }
@@ -161,7 +169,7 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 		return findings(errors.New(b.difference()), "this should never be: keep the log and the store, and report it")
 	case b.Drained && b.Missing > 0:
 		return findings(fmt.Errorf("%d messages of %s were removed by retention before they were worked off", b.Missing, b.Destination),
-			"make source.embedded.retention longer than the longest time that no run is at work")
+			"make "+retentionOf(p.file)+" longer than the longest time that no run is at work")
 	case o.failOn == "dead" && b.Dead+b.Parked > 0:
 		return findings(fmt.Errorf("%d messages are dead and %d parked", b.Dead, b.Parked), "rollcall dead list")
 	case o.failOn == "dead" && kept.Refused+kept.Parked > 0:
@@ -170,4 +178,12 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 		return errInterrupted
 	}
 	return nil
+}
+
+// retentionOf is where it is said how long messages are kept.
+func retentionOf(f *pipeline.File) string {
+	if f.Source.Kafka != nil {
+		return "retention.ms of the topic"
+	}
+	return "source.embedded.retention"
 }

@@ -44,21 +44,33 @@ func (c cleaning) Run() int {
 const raceExit = "atexit_sleep_ms=0"
 
 func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runScripts(t, fakeKafka(t), scripts...)
+}
+
+// runScripts runs scripts with a cluster in $KAFKA.
+func runScripts(t *testing.T, brokers string, scripts ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
+		Files:         scripts,
 		UpdateScripts: os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", raceExit)
+			env.Setenv("KAFKA", brokers)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sql":    scriptSQL,
-			"repeat": scriptRepeat,
-			"bytes":  scriptBytes,
-			"raise":  scriptRaise,
-			"trim":   scriptTrim,
-			"hint":   scriptHint,
-			"fails":  scriptFails,
+			"sql":       scriptSQL,
+			"repeat":    scriptRepeat,
+			"bytes":     scriptBytes,
+			"raise":     scriptRaise,
+			"trim":      scriptTrim,
+			"hint":      scriptHint,
+			"topic":     scriptTopic,
+			"trimtopic": scriptTrimTopic,
+			"fails":     scriptFails,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {

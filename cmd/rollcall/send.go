@@ -24,7 +24,12 @@ From stdin there are no such numbers: what is piped in twice is sent twice.
 
   ndjson   one JSON value a line
   csv      the first row names the columns; a row becomes a JSON object of strings
-  raw      the bytes of a line; blank lines are no records in any format`
+  raw      the bytes of a line; blank lines are no records in any format
+
+A topic of Kafka is written kafka://HOST:PORT[,HOST:PORT]/TOPIC, and behind ? what
+source.kafka has in a pipeline file: tls=true, ca=, cert=, key= (PEM files),
+server_name=, skip_verify=true, sasl=MECHANISM, user=, token_file=. The password
+is taken from the variable ROLLCALL_KAFKA_PASSWORD.`
 
 type sendOptions struct {
 	to, config, format   string
@@ -48,7 +53,7 @@ func newSend(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", "", "destination, or embedded:FOLDER/DESTINATION (default: the pipeline file's)")
+	f.StringVar(&o.to, "to", "", "destination, embedded:FOLDER/DESTINATION, or kafka://HOST:PORT/TOPIC (default: the pipeline file's)")
 	f.StringVar(&o.config, "config", defaultFile, "pipeline file that says where to send to")
 	f.StringVar(&o.format, "format", "", "ndjson, csv or raw (default: by the name of FILE)")
 	f.StringVar(&o.id, "id", "", "payload path of the message id: the application's own, a second one with it is a repeat")
@@ -116,13 +121,35 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 		}
 		return openEmbedded(ctx, a, filepath.Clean(folder), destination)
 	}
+	if strings.HasPrefix(o.to, pipeline.KafkaScheme) {
+		return o.openTopic(ctx, a)
+	}
 	f, err := pipeline.Load(o.config, pipeline.Env{})
 	if err != nil {
 		return nil, err
 	}
 	a.redactor = f.Redactor()
+	if k := f.Source.Kafka; k != nil {
+		if o.to != "" {
+			k.Topic = o.to
+		}
+		if err := k.Check(); err != nil {
+			return nil, unfitKafka("", inAddress, err)
+		}
+		return openBroker(ctx, a, f)
+	}
 	if o.to != "" && o.to != f.Source.Embedded.Destination {
 		f.Source.Embedded.Destination, f.Source.Embedded.Partitions = o.to, 0
 	}
 	return openBroker(ctx, a, f)
+}
+
+// openTopic opens a topic that the command line names.
+func (o *sendOptions) openTopic(ctx context.Context, a *app) (*broker, error) {
+	at, redactor, err := pipeline.ParseKafka(o.to, pipeline.Env{})
+	a.redactor = redactor
+	if err != nil {
+		return nil, unfitKafka("", func(_, next, what string) error { return inAddress("", next, "--to: "+what) }, err)
+	}
+	return openKafka(ctx, a, *at, inAddress)
 }

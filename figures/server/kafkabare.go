@@ -134,8 +134,8 @@ func (h *kafkaHall) inBatches(ctx context.Context, topic string, parts, n int, q
 	})
 }
 
-// bareRows was the fastest of 500, 1000, 2000 and 5000.
-const bareRows = 2000
+// bareRows are in a transaction, as in those of rollcall's set-based ways.
+const bareRows = perTopic
 
 // batches are what one partition is written in.
 type batches struct {

@@ -39,7 +39,7 @@ const (
 // churn works a topic off while a second member comes and goes.
 func (h *kafkaHall) churn(ctx context.Context, p *Page) error {
 	c := Churn{Every: churnEvery.Seconds(), Target: 0.50}
-	alone, err := h.tables(ctx, h.load(h.c.Deliveries, churnLanes))
+	alone, err := h.each(true)(ctx, h.load(h.c.Deliveries, churnLanes))
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (h *kafkaHall) disturbed(ctx context.Context, l *load, c *Churn) (time.Dura
 	group, all := h.group(), &stops{arrival: newArrival(l.orders), last: make(map[int32]commit), took: make(map[string]bool)}
 	ended := make(chan error, 2)
 	begin := func(ctx context.Context, name string) error {
-		m, err := h.member(ctx, topic, group, owner{all, name}, h.tablesConsumer)
+		m, err := h.member(ctx, topic, group, owner{all, name}, h.eachConsumer(true))
 		if err == nil {
 			go func() {
 				err := m.consumer.Run(ctx)

@@ -77,9 +77,12 @@ func send(c chan time.Time) {
 	}
 }
 
+// kafkaMaker makes the consumer of a member.
+type kafkaMaker func(group string, source rollcall.Source, store *postgres.Store, watch rollcall.Observer) (*rollcall.Consumer[pgx.Tx], error)
+
 // work works a load off with rollcall: one member, a worker a partition. The
 // clock starts when the partitions are assigned, as F's does.
-func (h *kafkaHall) work(ctx context.Context, l *load, consumer func(string, rollcall.Source, *postgres.Store, rollcall.Observer) (*rollcall.Consumer[pgx.Tx], error)) (time.Duration, error) {
+func (h *kafkaHall) work(ctx context.Context, l *load, consumer kafkaMaker) (time.Duration, error) {
 	topic, err := h.topic(ctx, l, false)
 	if err != nil {
 		return 0, err
@@ -116,7 +119,7 @@ type member struct {
 	consumer *rollcall.Consumer[pgx.Tx]
 }
 
-func (h *kafkaHall) member(ctx context.Context, topic, group string, watch rollcall.Observer, consumer func(string, rollcall.Source, *postgres.Store, rollcall.Observer) (*rollcall.Consumer[pgx.Tx], error)) (m member, err error) {
+func (h *kafkaHall) member(ctx context.Context, topic, group string, watch rollcall.Observer, consumer kafkaMaker) (m member, err error) {
 	if m.cluster, err = driver.Open(ctx, h.brokers, driver.Config{Dial: h.dial, Warn: func(string) {}}); err != nil {
 		return m, err
 	}
@@ -188,6 +191,12 @@ func (h *kafkaHall) arrays(ctx context.Context, l *load) (time.Duration, error) 
 
 // each is a plain handler, a message each: two statements.
 func (h *kafkaHall) each(gather bool) runner {
+	return func(ctx context.Context, l *load) (time.Duration, error) {
+		return h.work(ctx, l, h.eachConsumer(gather))
+	}
+}
+
+func (h *kafkaHall) eachConsumer(gather bool) kafkaMaker {
 	insert := strings.ReplaceAll("INSERT INTO ~.orders VALUES ($1, $2, $3)", "~", h.schema)
 	update := strings.ReplaceAll("UPDATE ~.accounts SET balance = balance + $1 WHERE id = $2", "~", h.schema)
 	handle := func(ctx context.Context, tx pgx.Tx, m rollcall.Message) error {
@@ -201,10 +210,8 @@ func (h *kafkaHall) each(gather bool) runner {
 		_, err = tx.Exec(ctx, update, int64(o.Amount), o.Account)
 		return err
 	}
-	return func(ctx context.Context, l *load) (time.Duration, error) {
-		return h.work(ctx, l, func(group string, source rollcall.Source, store *postgres.Store, watch rollcall.Observer) (*rollcall.Consumer[pgx.Tx], error) {
-			return rollcall.NewConsumer(group, source, store, handle, rollcall.ConsumerConfig{Observer: watch, Gather: gather}), nil
-		})
+	return func(group string, source rollcall.Source, store *postgres.Store, watch rollcall.Observer) (*rollcall.Consumer[pgx.Tx], error) {
+		return rollcall.NewConsumer(group, source, store, handle, rollcall.ConsumerConfig{Observer: watch, Gather: gather}), nil
 	}
 }
 

@@ -115,8 +115,8 @@ func (p Page) members() string {
 		return ""
 	}
 	return fmt.Sprintf(`
-**Members that come and go.** A second member joins the group, leaves after %.0f s, and another joins %.0f s later (%d moves, %d members
-got work): %.0f deliveries/s, undisturbed %.0f/s: %s of the rate (target %s: %s). A partition that changed hands stood still,
+**Members that come and go.** Gathered handlers, 4 partitions. A second member joins the group, leaves after %.0f s, and another
+joins %.0f s later (%d moves, %d members got work): %.0f deliveries/s, undisturbed %.0f/s: %s of the rate (target %s: %s). A partition that changed hands stood still,
 between the last commit of its old owner and the first batch of the new one, for %.0f ms (median of %d), %.0f ms at most; %d
 deliveries were copies of something done, those of the load included.
 `, c.Every, c.Every, c.Moves, c.Members, c.Disturbed, c.Alone, amount(c.Share), amount(c.Target), verdict(c.Reached()), c.Half, c.Stops, c.Longest, c.Copies)

@@ -37,7 +37,7 @@ var protocolMutants = []mutant{
 	{"rolls unsorted", "internal/protocol/rolls.go",
 		"	slices.Sort(out)\n", "", onModel, "S/two senders, crossed: database deadlock"},
 	{"covered forgotten", "internal/protocol/rolls.go",
-		"		for _, c := range w.Covered {", "		for _, c := range w.Covered[:0] {", onModel, "X/covered positions: stuck"},
+		"	for _, c := range w.Covered {", "	for _, c := range w.Covered[:0] {", onModel, "X/covered positions: stuck"},
 	{"keys unsorted", "internal/protocol/keys.go",
 		"	slices.SortFunc(claims, func(a, b KeyClaim) int { return slices.Compare(a.Key[:], b.Key[:]) })\n",
 		"	slices.SortFunc(claims, func(KeyClaim, KeyClaim) int { return 0 })\n", onModel, "S/keys crossed: database deadlock"},

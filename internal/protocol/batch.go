@@ -12,7 +12,7 @@ type Batch struct {
 	Items  []Item
 	// Covered are the offsets inside the batch that the broker never delivers,
 	// as numbers of CoveredRoll (-1: none).
-	Covered     []interval.Range
+	Covered     []Cover
 	CoveredRoll int
 	// Budget is how many messages can still have been in work when the
 	// partition's previous owner ended.

@@ -53,12 +53,24 @@ func hearRolls(w *Work, e Event) verdict {
 		}
 	}
 	if at := slices.Index(w.Locked, w.CoveredRoll); at >= 0 {
-		for _, c := range w.Covered {
-			w.Sets[at].AddRange(c.First, c.Last)
-			w.Changed[at] = true
-		}
+		w.cover(at)
 	}
 	return goOn
+}
+
+// cover enters what never comes into the roll, and counts what is new in it.
+func (w *Work) cover(at int) {
+	w.Void, w.Lost = 0, 0
+	for _, c := range w.Covered {
+		before := w.Sets[at].Count()
+		w.Sets[at].AddRange(c.First, c.Last)
+		w.Changed[at] = true
+		if fresh := w.Sets[at].Count() - before; c.Lost {
+			w.Lost += fresh
+		} else {
+			w.Void += fresh
+		}
+	}
 }
 
 // retest compares the items with what the locking read returned, changes the

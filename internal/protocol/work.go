@@ -28,9 +28,10 @@ type Work struct {
 	Items  []Item
 	// Covered are offsets that the broker never delivers, as numbers of
 	// CoveredRoll; they enter the roll with this work.
-	Covered     []interval.Range
+	Covered     []Cover
 	CoveredRoll int
-	Row         Row // OfRow, OfRowAttempt, OfAlone: the row that it is about
+	Void, Lost  uint64 // how many of Covered are new in the roll
+	Row         Row    // OfRow, OfRowAttempt, OfAlone: the row that it is about
 
 	At      int  // how many steps of its order are asked for
 	Parted  bool // some were taken apart: what fails now is found carefully
@@ -49,6 +50,12 @@ type Work struct {
 
 	Fresh []int         // suspects without an attempt so far
 	Alone map[int]Found // OfSuspects: those that had one, by Item.Index
+}
+
+// Cover is a range of offsets that the broker never delivers.
+type Cover struct {
+	interval.Range
+	Lost bool // removed before they were done
 }
 
 // Row is a row set aside as far as the protocol knows it.

@@ -48,7 +48,21 @@ var serverShown = map[string]string{
 	"killed during a request":      "TestServerHTTPKilled",
 }
 
-func (f *fault) shownWith(store Store) string {
+// kafkaShown is what shows a fault on Kafka, where it is another thing than with
+// the embedded log.
+var kafkaShown = map[string]string{
+	"worker killed":                "TestKafkaKills",
+	"retention overtakes consumer": "script kafkalost",
+	"log restored from a copy":     "",
+	"log replaced by a new one":    "",
+	"same file sent again":         "script kafka",
+	"partitions raised":            "",
+}
+
+func (f *fault) shownWith(broker Broker, store Store) string {
+	if by, ok := kafkaShown[f.name]; ok && broker.Name == Kafka.Name {
+		return by
+	}
 	if by, ok := serverShown[f.name]; ok && store.Deadlines {
 		return by
 	}
@@ -139,10 +153,16 @@ func overtaken(s Setup) answer {
 	if s.Retention == 0 && s.Broker.Name == Embedded.Name {
 		return answer{outcome: Once, mechanism: "nothing is removed: no retention is set"}
 	}
+	if s.Broker.Name == Kafka.Name {
+		return answer{outcome: Counted, mechanism: "run stops and names the offsets; with --accept-lost it goes on and counts them as missing"}
+	}
 	return answer{outcome: Counted, mechanism: "run counts it as missing and exits 1"}
 }
 
 func restored(s Setup) answer {
+	if s.Broker.Name == Kafka.Name {
+		return answer{outcome: Refused, mechanism: "run compares the topic's id, leader epochs and ends of logs with what is done"}
+	}
 	if s.Broker.Name != Embedded.Name {
 		return answer{outcome: NotPromised, mechanism: "not in this version"}
 	}

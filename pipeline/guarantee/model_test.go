@@ -70,7 +70,14 @@ func TestShown(t *testing.T) {
 	tests := testNames(t)
 	pages := map[string]string{"case": "../../docs/kit-cases.md"}
 	m := model.Load()
-	for _, f := range faults {
+	witnesses := slices.Clone(faults)
+	for name, by := range kafkaShown {
+		if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name }) {
+			t.Errorf("there is no fault %q", name)
+		}
+		witnesses = append(witnesses, fault{name: name + " on Kafka", shown: by})
+	}
+	for _, f := range witnesses {
 		kind, name, prefixed := strings.Cut(f.shown, " ")
 		found := f.shown == ""
 		switch {
@@ -97,7 +104,7 @@ func TestShown(t *testing.T) {
 	}
 	for name, by := range serverShown {
 		known := slices.ContainsFunc(slices.Concat(faults, httpFaults, redisFaults), func(f fault) bool {
-			return f.name == name && f.shownWith(Postgres) == by && f.shownWith(SQLite) == f.shown
+			return f.name == name && f.shownWith(Embedded, Postgres) == by && f.shownWith(Embedded, SQLite) == f.shown
 		})
 		if !known || !tests[by] {
 			t.Errorf("%s is shown by %q with servers: one of them is not there", name, by)

@@ -8,12 +8,19 @@ type Broker struct {
 	Now       bool // in this version; else it is designed and nothing is promised
 	Exclusive bool // a partition has one owner; else workers compete
 	Positions bool // partitions can be replayed from a position
+	// Conditions are what the broker itself must be and do, for people.
+	Conditions []string
 }
 
 // The brokers of the design.
 var (
-	Embedded       = Broker{Name: "embedded", Now: true, Exclusive: true, Positions: true}
-	Kafka          = Broker{Name: "kafka", Exclusive: true, Positions: true}
+	Embedded = Broker{Name: "embedded", Now: true, Exclusive: true, Positions: true}
+	Kafka    = Broker{Name: "kafka", Now: true, Exclusive: true, Positions: true, Conditions: []string{
+		"the topic has min.insync.replicas 2 or more of at least 3 replicas, and no unclean leader election: run warns of one replica, and stops when a log was cut off",
+		"the group's place is in the store: what is committed to Kafka is information for tools, and resetting offsets there changes nothing",
+		"the topic is not compacted, or what compaction removes may be missed: that is not counted as missing",
+		"all processes of the group have the same source.kafka.protocol",
+	}}
 	RabbitMQStream = Broker{Name: "rabbitmq stream", Exclusive: true, Positions: true}
 	RabbitMQQueue  = Broker{Name: "rabbitmq queue"}
 	RocketMQ       = Broker{Name: "rocketmq"}

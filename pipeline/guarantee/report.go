@@ -78,7 +78,7 @@ func (s Setup) Report() Report {
 		if f.within && a.record {
 			window = r.Window
 		}
-		r.Lines = append(r.Lines, Line{f.name, a.outcome, a.mechanism, window, f.shownWith(s.Store)})
+		r.Lines = append(r.Lines, Line{f.name, a.outcome, a.mechanism, window, f.shownWith(s.Broker, s.Store)})
 	}
 	r.Conditions = s.conditions()
 	r.Verdict = s.verdict(r.Lines)
@@ -133,13 +133,15 @@ func (s Setup) conditions() []string {
 	for i := range s.Tables {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
-	out = append(out, s.Store.Conditions...)
+	out = append(append(out, s.Broker.Conditions...), s.Store.Conditions...)
 	return append(append(out, s.httpConditions()...), s.redisConditions()...)
 }
 
 func (s Setup) windowCondition() string {
 	text := "a repeat comes within " + Span(s.Window)
 	switch {
+	case s.Broker.Name == Kafka.Name && s.Late == 0:
+		return text + " (dedup.window); run asks the topic for its retention, and refuses a longer one"
 	case s.Retention == 0 && s.Late == 0:
 		return text + " (dedup.window); the file says neither a retention nor source.late to compare with"
 	case s.Retention == 0:

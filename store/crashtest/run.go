@@ -35,8 +35,10 @@ type Load struct {
 	// others take over: when it goes on it must be fenced. Default: none.
 	Stops   int
 	StopFor time.Duration
-	// Sending goes on while there are faults. Default: all is sent before.
+	// Sending goes on while there are faults, with a pause of Pace after each thousand
+	// as long as there are. Default: all is sent before.
 	Sending bool
+	Pace    time.Duration
 }
 
 // Run works a load off, with its faults, and judges.
@@ -47,6 +49,7 @@ func Run[X any](t *testing.T, s Storage[X], server *servers.Server, schema strin
 		r.job.Folder = load.Place
 	}
 	sent := make(chan struct{})
+	r.healed = make(chan struct{})
 	go func() {
 		defer close(sent)
 		r.send()
@@ -59,6 +62,7 @@ func Run[X any](t *testing.T, s Storage[X], server *servers.Server, schema strin
 	}
 	begun := time.Now()
 	r.hurt()
+	close(r.healed)
 	<-sent
 	r.rest(begun)
 	r.judge()
@@ -72,6 +76,7 @@ type run[X any] struct {
 	random    *rand.Rand
 	job       job
 	processes [2]*process
+	healed    chan struct{} // closed after the last fault
 }
 
 // send stores the messages; some come twice, as from a sender that lost its
@@ -115,6 +120,12 @@ func (r *run[X]) send() {
 			}
 		}
 		messages = messages[len(part):]
+		if r.load.Pace > 0 {
+			select {
+			case <-time.After(r.load.Pace):
+			case <-r.healed:
+			}
+		}
 	}
 	if err := errors.Join(publisher.Close(context.Background()), closing()); err != nil {
 		r.t.Error(err)

@@ -254,5 +254,6 @@ func plus(a, b rollcall.Counts) rollcall.Counts {
 	return rollcall.Counts{
 		Applied: a.Applied + b.Applied, Repeated: a.Repeated + b.Repeated, Stale: a.Stale + b.Stale,
 		Filtered: a.Filtered + b.Filtered, Discarded: a.Discarded + b.Discarded, Copies: a.Copies + b.Copies,
+		Void: a.Void + b.Void, Lost: a.Lost + b.Lost,
 	}
 }

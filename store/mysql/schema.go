@@ -33,6 +33,7 @@ var migrations = [][]string{{
 	table("counts", `grp VARBINARY(255) NOT NULL, destination VARBINARY(255) NOT NULL, slot INT NOT NULL,
 	applied BIGINT NOT NULL, repeated BIGINT NOT NULL, stale BIGINT NOT NULL,
 	filtered BIGINT NOT NULL, discarded BIGINT NOT NULL, copies BIGINT NOT NULL,
+	void BIGINT NOT NULL, lost BIGINT NOT NULL,
 	PRIMARY KEY (grp, destination, slot)`),
 	table("asides", `id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
 	grp VARBINARY(255) NOT NULL, identity VARBINARY(32) NOT NULL,

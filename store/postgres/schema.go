@@ -31,6 +31,7 @@ var migrations = [][]string{{
 	grp text NOT NULL, destination text NOT NULL, slot int NOT NULL,
 	applied bigint NOT NULL, repeated bigint NOT NULL, stale bigint NOT NULL,
 	filtered bigint NOT NULL, discarded bigint NOT NULL, copies bigint NOT NULL,
+	void bigint NOT NULL, lost bigint NOT NULL,
 	PRIMARY KEY (grp, destination, slot)) WITH (fillfactor = 50)`,
 	`CREATE TABLE rollcall.asides (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

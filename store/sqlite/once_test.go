@@ -182,12 +182,13 @@ func TestOlderSchema(t *testing.T) {
 	})
 	run(t, s, `DROP TABLE rollcall_results; DROP TABLE rollcall_claims; ALTER TABLE rollcall_schema DROP COLUMN claim_token;
 		DROP INDEX rollcall_outbox_kept; DROP INDEX rollcall_outbox_pending; ALTER TABLE rollcall_outbox DROP COLUMN attempt;
-		ALTER TABLE rollcall_outbox DROP COLUMN doubt; CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL;
+		ALTER TABLE rollcall_outbox DROP COLUMN doubt; ALTER TABLE rollcall_counts DROP COLUMN void;
+		ALTER TABLE rollcall_counts DROP COLUMN lost; CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL;
 		UPDATE rollcall_schema SET version = 1; CREATE TABLE ledger (n INTEGER PRIMARY KEY, line TEXT NOT NULL)`)
 	must(t, s.Close())
 	for range 2 { // and again, when it is new
 		s = openAt(t, path, sqlite.Config{})
-		if n := number(t, s, "SELECT version FROM rollcall_schema"); n != 3 {
+		if n := number(t, s, "SELECT version FROM rollcall_schema"); n != 4 {
 			t.Fatalf("version %d", n)
 		}
 		inTx(t, s, func(ctx context.Context, tx rollcall.Tx[*sql.Tx]) {

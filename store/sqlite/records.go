@@ -198,13 +198,13 @@ func readRolls(ctx context.Context, q querier, group string, scopes []rollcall.S
 
 // Count adds to the counters of a destination.
 func (t *Tx) Count(ctx context.Context, group, destination string, slot int32, add rollcall.Counts) error {
-	names := []string{"applied", "repeated", "stale", "filtered", "discarded", "copies"}
+	names := []string{"applied", "repeated", "stale", "filtered", "discarded", "copies", "void", "lost"}
 	sets := make([]string, len(names))
 	for i, n := range names {
 		sets[i] = n + " = " + n + " + excluded." + n
 	}
 	_, err := t.exec(ctx, "INSERT INTO rollcall_counts (grp, destination, slot, "+strings.Join(names, ", ")+") VALUES "+
-		dialect.List(9)+" ON CONFLICT DO UPDATE SET "+strings.Join(sets, ", "),
-		group, destination, slot, add.Applied, add.Repeated, add.Stale, add.Filtered, add.Discarded, add.Copies)
+		dialect.List(11)+" ON CONFLICT DO UPDATE SET "+strings.Join(sets, ", "),
+		group, destination, slot, add.Applied, add.Repeated, add.Stale, add.Filtered, add.Discarded, add.Copies, add.Void, add.Lost)
 	return t.s.wrap("count", err)
 }

@@ -84,6 +84,9 @@ ALTER TABLE rollcall_outbox ADD COLUMN doubt TEXT;                         -- pa
 DROP INDEX rollcall_outbox_pending;
 CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL AND doubt IS NULL;
 CREATE INDEX rollcall_outbox_kept ON rollcall_outbox (id) WHERE refusal IS NOT NULL OR doubt IS NOT NULL;
+`, `
+ALTER TABLE rollcall_counts ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollcall_counts ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
 `}
 
 // migrate creates or upgrades the tables in one transaction.

@@ -34,17 +34,17 @@ func (u upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, erro
 		return nil, err
 	}
 	var out []rollcall.Tally
-	err := each(ctx, u.s.reader, `SELECT destination, SUM(applied), SUM(repeated), SUM(stale), SUM(filtered), SUM(discarded), SUM(copies),
+	err := each(ctx, u.s.reader, `SELECT destination, SUM(applied), SUM(repeated), SUM(stale), SUM(filtered), SUM(discarded), SUM(copies), SUM(void), SUM(lost),
 			SUM(waiting), SUM(dead), SUM(parked) FROM (
-		SELECT destination, applied, repeated, stale, filtered, discarded, copies, 0 AS waiting, 0 AS dead, 0 AS parked
+		SELECT destination, applied, repeated, stale, filtered, discarded, copies, void, lost, 0 AS waiting, 0 AS dead, 0 AS parked
 			FROM rollcall_counts WHERE grp = ?
 		UNION ALL
-		SELECT destination, 0, 0, 0, 0, 0, 0, state = 'waiting', state = 'dead', state = 'parked'
+		SELECT destination, 0, 0, 0, 0, 0, 0, 0, 0, state = 'waiting', state = 'dead', state = 'parked'
 			FROM rollcall_asides WHERE grp = ? AND `+isOpen+`)
 		GROUP BY destination ORDER BY destination`, []any{group, group}, func(r *sql.Rows) error {
 		var t rollcall.Tally
 		c := &t.Counts
-		err := r.Scan(&t.Destination, &c.Applied, &c.Repeated, &c.Stale, &c.Filtered, &c.Discarded, &c.Copies, &t.Waiting, &t.Dead, &t.Parked)
+		err := r.Scan(&t.Destination, &c.Applied, &c.Repeated, &c.Stale, &c.Filtered, &c.Discarded, &c.Copies, &c.Void, &c.Lost, &t.Waiting, &t.Dead, &t.Parked)
 		out = append(out, t)
 		return err
 	})

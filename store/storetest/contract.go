@@ -361,7 +361,7 @@ func savepoints[X any](t *testing.T, h Harness[X]) {
 func counts[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Replayable)
 	s := w.storage.Open(t)
-	one := rollcall.Counts{Applied: 1, Repeated: 2, Stale: 3, Filtered: 4, Discarded: 5, Copies: 6}
+	one := rollcall.Counts{Applied: 1, Repeated: 2, Stale: 3, Filtered: 4, Discarded: 5, Copies: 6, Void: 7, Lost: 8}
 	for slot := range int32(3) {
 		inTx(w, s, func(tx rollcall.Tx[X]) {
 			w.must(tx.Records().Count(ctxb, group, destination, slot-1, one))
@@ -373,7 +373,7 @@ func counts[X any](t *testing.T, h Harness[X]) {
 	w.must(err)
 	w.must(tx.Records().Count(ctxb, group, destination, 0, one))
 	w.must(tx.Rollback())
-	want := rollcall.Counts{Applied: 6, Repeated: 12, Stale: 18, Filtered: 24, Discarded: 30, Copies: 36}
+	want := rollcall.Counts{Applied: 6, Repeated: 12, Stale: 18, Filtered: 24, Discarded: 30, Copies: 36, Void: 42, Lost: 48}
 	if got := w.tally(); got.Counts != want {
 		t.Fatalf("counts %+v, want %+v", got.Counts, want)
 	}

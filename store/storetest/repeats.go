@@ -111,6 +111,9 @@ func offsetHoles[X any](t *testing.T, h Harness[X]) {
 	w.start(options[X]{})
 	w.waitLines(2)
 	wait(t, "the floor to pass the markers", func() bool { return w.floor() == 6 })
+	if c := w.tally().Counts; c.Void != 4 || c.Lost != 0 {
+		t.Errorf("books %+v, want 4 void", c)
+	}
 }
 
 // foldGap: numbers 1 and 3 of a life are done and the sender is gone; number 2

@@ -84,7 +84,7 @@ func (w *world) fetch(i int) {
 	for _, e := range entries {
 		if w.s.Entries[e].Hole {
 			n := uint64(e) + 1
-			b.Covered = append(b.Covered, interval.Range{First: n, Last: n})
+			b.Covered = append(b.Covered, protocol.Cover{Range: interval.Range{First: n, Last: n}})
 			b.CoveredRoll = placeRoll
 			continue
 		}

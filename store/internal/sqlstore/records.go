@@ -296,8 +296,8 @@ func readRolls(ctx context.Context, q Querier, d *Dialect, group string, scopes 
 
 // Count adds to the counters of a destination.
 func (r Records) Count(ctx context.Context, group, destination string, slot int32, add rollcall.Counts) error {
-	names := []string{"applied", "repeated", "stale", "filtered", "discarded", "copies"}
-	numbers := []int64{add.Applied, add.Repeated, add.Stale, add.Filtered, add.Discarded, add.Copies}
+	names := []string{"applied", "repeated", "stale", "filtered", "discarded", "copies", "void", "lost"}
+	numbers := []int64{add.Applied, add.Repeated, add.Stale, add.Filtered, add.Discarded, add.Copies, add.Void, add.Lost}
 	sets := make([]string, len(names))
 	fields := []field{value("grp", "text", group), value("destination", "text", destination), list("slot", "int", []int32{slot})}
 	for i, n := range names {

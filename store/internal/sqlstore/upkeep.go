@@ -37,17 +37,17 @@ func (u Upkeep) Tally(ctx context.Context, group string) ([]rollcall.Tally, erro
 		return nil, err
 	}
 	var out []rollcall.Tally
-	err = q.Query(ctx, `SELECT destination, SUM(applied), SUM(repeated), SUM(stale), SUM(filtered), SUM(discarded), SUM(copies),
+	err = q.Query(ctx, `SELECT destination, SUM(applied), SUM(repeated), SUM(stale), SUM(filtered), SUM(discarded), SUM(copies), SUM(void), SUM(lost),
 			SUM(waiting), SUM(dead), SUM(parked) FROM (
-		SELECT destination, applied, repeated, stale, filtered, discarded, copies, 0 AS waiting, 0 AS dead, 0 AS parked
+		SELECT destination, applied, repeated, stale, filtered, discarded, copies, void, lost, 0 AS waiting, 0 AS dead, 0 AS parked
 			FROM rollcall.counts WHERE grp = ?
 		UNION ALL
-		SELECT destination, 0, 0, 0, 0, 0, 0, CASE state WHEN 'waiting' THEN 1 ELSE 0 END, CASE state WHEN 'dead' THEN 1 ELSE 0 END,
+		SELECT destination, 0, 0, 0, 0, 0, 0, 0, 0, CASE state WHEN 'waiting' THEN 1 ELSE 0 END, CASE state WHEN 'dead' THEN 1 ELSE 0 END,
 			CASE state WHEN 'parked' THEN 1 ELSE 0 END FROM rollcall.asides WHERE grp = ? AND `+isOpen+`) AS both_of
 		GROUP BY destination ORDER BY destination`, args(group, group), func(r Row) error {
 		var t rollcall.Tally
 		c := &t.Counts
-		err := r.Scan(&t.Destination, &c.Applied, &c.Repeated, &c.Stale, &c.Filtered, &c.Discarded, &c.Copies, &t.Waiting, &t.Dead, &t.Parked)
+		err := r.Scan(&t.Destination, &c.Applied, &c.Repeated, &c.Stale, &c.Filtered, &c.Discarded, &c.Copies, &c.Void, &c.Lost, &t.Waiting, &t.Dead, &t.Parked)
 		out = append(out, t)
 		return err
 	})
