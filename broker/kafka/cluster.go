@@ -2,14 +2,12 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
 )
@@ -62,11 +60,11 @@ func Open(ctx context.Context, brokers []string, config Config) (*Cluster, error
 // ask finds the version of the brokers, by what they say that they can do.
 func (c *Cluster) ask(ctx context.Context) (string, error) {
 	if err := c.client.Ping(ctx); err != nil {
-		return "", unreachable(c.brokers, err)
+		return "", c.config.unopened(c.brokers, err)
 	}
 	all, err := c.admin.ApiVersions(ctx)
 	if err != nil {
-		return "", unreachable(c.brokers, err)
+		return "", c.config.unopened(c.brokers, err)
 	}
 	version := ""
 	all.Each(func(v kadm.BrokerApiVersions) {
@@ -79,19 +77,6 @@ func (c *Cluster) ask(ctx context.Context) (string, error) {
 
 func guess(v kadm.BrokerApiVersions) string {
 	return kversion.FromApiVersionsResponse(v.Raw()).VersionGuess()
-}
-
-// unreachable tells a refusal, which lasts, from a broker that is away.
-func unreachable(brokers []string, err error) error {
-	next := "is the cluster up, and is this its address and port?"
-	var first *kgo.ErrFirstReadEOF
-	switch {
-	case errors.Is(err, kerr.SaslAuthenticationFailed):
-		next = "the user, password or token is wrong, or has run out"
-	case errors.As(err, &first):
-		next = "the broker closed the connection at once: does it want TLS or SASL, or does it not?"
-	}
-	return fmt.Errorf("kafka: no answer from %v: %w; nothing was sent or read; %s", brokers, err, next)
 }
 
 // Version of the brokers, as guessed from what they say that they can do.

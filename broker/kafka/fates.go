@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,40 @@ import (
 
 // answers counts the Produce requests whose answer was lost: what they carried may be
 // stored, so a refusal of the same records later proves nothing.
-type answers struct{ lost atomic.Uint64 }
+// It remembers what was wrong with the last connection, too: the client tries again in
+// silence.
+type answers struct {
+	lost    atomic.Uint64
+	trouble atomic.Pointer[trouble]
+}
+
+// trouble is a connection that failed.
+type trouble struct {
+	broker string
+	err    error
+}
+
+var _ kgo.HookBrokerConnect = (*answers)(nil)
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (a *answers) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	broker := net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+	if err != nil {
+		a.trouble.Store(&trouble{broker, err})
+	} else if was := a.trouble.Load(); was != nil && was.broker == broker {
+		a.trouble.CompareAndSwap(was, nil)
+	}
+}
+
+// because adds what was wrong with the last connection, if anything was.
+func (a *answers) because(err error) error {
+	was := a.trouble.Load()
+	if was == nil {
+		return err
+	}
+	next, _ := refusal(was.err)
+	return fmt.Errorf("%w; the last connection to %s failed: %w; %s", err, was.broker, was.err, next)
+}
 
 var _ kgo.HookBrokerE2E = (*answers)(nil)
 
@@ -53,15 +87,13 @@ func (c *Cluster) fate(t *topic, err error, silent bool) (rollcall.Fate, error) 
 		return rollcall.Unknown, c.recreated(t, err)
 	case !refused:
 		c.client.ForceMetadataRefresh() // it may know less partitions than we do
-		return rollcall.Unknown, fmt.Errorf("kafka: topic %q: %w", t.name, err)
+		return rollcall.Unknown, c.answers.because(fmt.Errorf("kafka: topic %q: %w", t.name, err))
 	case silent:
 		return rollcall.Unknown, fmt.Errorf("kafka: topic %q: refused, but an answer was lost before, so it may be stored: %w", t.name, err)
 	case errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge):
 		return rollcall.Refused, fmt.Errorf("%w: kafka: topic %q: %w; raise max.message.bytes of the topic, or send less", rollcall.ErrTooLarge, t.name, err)
-	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		return rollcall.Refused, fmt.Errorf("kafka: topic %q: %w; give this user WRITE and DESCRIBE on it", t.name, err)
 	}
-	return rollcall.Refused, fmt.Errorf("kafka: topic %q: %w", t.name, err)
+	return rollcall.Refused, denied(fmt.Errorf("kafka: topic %q: %w", t.name, err))
 }
 
 // recreated forgets a topic that was deleted, and made again: what is sent next goes

@@ -106,7 +106,10 @@ func (s *Subscription) pollFailed(p *part, err error) {
 	case s.refused != nil && errors.Is(err, s.refused):
 		s.trouble = fmt.Errorf("kafka: group %q: partitions were assigned and could not be taken: %w", s.group, s.refused)
 	default:
-		s.trouble = fmt.Errorf("kafka: topic %q, group %q: %w", s.source.topic.name, s.group, err)
+		s.trouble = denied(advised(fmt.Errorf("kafka: topic %q, group %q: %w", s.source.topic.name, s.group, err)))
+		if lasting(s.trouble) {
+			s.fail(s.trouble)
+		}
 	}
 	s.wake()
 }

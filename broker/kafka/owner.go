@@ -27,6 +27,7 @@ func (s *Subscription) assigned(_ context.Context, _ *kgo.Client, added map[stri
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	err = denied(err)
 	s.refused = err
 	if err != nil {
 		if lasting(err) {

@@ -145,7 +145,7 @@ func (c *call) wait(ctx context.Context) []rollcall.PublishResult {
 		c.over = true
 		for i := range c.results {
 			if c.results[i] == (rollcall.PublishResult{}) {
-				c.results[i].Err = fmt.Errorf("kafka: no answer in time: %w", context.Cause(ctx))
+				c.results[i].Err = c.sender.cluster.answers.because(fmt.Errorf("kafka: topic %q: no answer in time: %w", c.topic.name, context.Cause(ctx)))
 			}
 		}
 	}

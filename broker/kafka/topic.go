@@ -28,7 +28,9 @@ type topic struct {
 // topic asks the cluster, not a cache.
 func (c *Cluster) topic(ctx context.Context, name string) (*topic, error) {
 	all, err := c.admin.Metadata(ctx, name)
-	if err != nil {
+	if errors.Is(err, kerr.TopicAuthorizationFailed) {
+		return nil, denied(fmt.Errorf("kafka: topic %q: %w", name, err))
+	} else if err != nil {
 		return nil, unreachable(c.brokers, err)
 	}
 	detail, ok := all.Topics[name]
@@ -39,7 +41,7 @@ func (c *Cluster) topic(ctx context.Context, name string) (*topic, error) {
 	case errors.Is(detail.Err, kerr.InvalidTopicException):
 		return nil, configError("topic", strconv.Quote(name), "use letters, digits, '.', '_' and '-', at most 249")
 	case detail.Err != nil:
-		return nil, fmt.Errorf("kafka: topic %q: %w", name, detail.Err)
+		return nil, denied(fmt.Errorf("kafka: topic %q: %w", name, detail.Err))
 	case detail.ID == (kadm.TopicID{}):
 		return nil, fmt.Errorf("kafka: topic %q has no id: rollcall needs Kafka 2.8 or newer, this is %s", name, c.version)
 	}

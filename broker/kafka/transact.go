@@ -91,7 +91,7 @@ func (t *Transactor) open(ctx context.Context) error {
 	}
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		client.Close()
-		return fmt.Errorf("kafka: transactional id %q: %w", t.id, err)
+		return denied(fmt.Errorf("kafka: transactional id %q: %w", t.id, err))
 	}
 	t.client = client
 	return nil
@@ -131,7 +131,9 @@ func (t *Transactor) Transact(ctx context.Context, settled []rollcall.Settlement
 	if len(settled) > 0 && t.member == nil {
 		return configError("settled", len(settled), "this Transactor has no Subscription whose positions could move")
 	}
-	if err := t.open(ctx); err != nil {
+	if err := t.open(ctx); lasting(err) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("%w: %w", rollcall.ErrTryAgain, err)
 	}
 	if len(records) == 0 { // no transaction is needed, and the client would not end one
@@ -144,7 +146,7 @@ func (t *Transactor) Transact(ctx context.Context, settled []rollcall.Settlement
 		if doubt {
 			return fmt.Errorf("%w: kafka: transaction of %q: %w", rollcall.ErrInDoubt, t.id, err)
 		}
-		return fmt.Errorf("%w: kafka: transaction of %q was aborted: %w", rollcall.ErrTryAgain, t.id, err)
+		return denied(fmt.Errorf("%w: kafka: transaction of %q was aborted: %w", rollcall.ErrTryAgain, t.id, err))
 	}
 	return nil
 }
@@ -158,8 +160,10 @@ func (t *Transactor) run(ctx context.Context, settled []rollcall.Settlement, rec
 	if err := t.client.BeginTransaction(); err != nil {
 		return err
 	}
-	if err := t.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return err
+	for _, r := range t.client.ProduceSync(ctx, records...) {
+		if r.Err != nil {
+			return fmt.Errorf("topic %q: %w", r.Record.Topic, r.Err)
+		}
 	}
 	if len(settled) > 0 {
 		if err := t.move(ctx, settled); err != nil {
