@@ -107,6 +107,8 @@ var floors = []floor{
 		why: "the pipeline file names drivers, it never links one"},
 	{prefix: "verify/history", ours: nil, why: "the history is written by clients outside the product: it knows nothing of it"},
 	{prefix: "verify/fault", ours: []string{"verify/history"}, why: "faults hit processes, whatever runs in them: never a driver"},
+	{prefix: "verify/specimen/kafkaqueue", ours: []string{"verify/specimen"}, clients: []string{"github.com/twmb/franz-go"},
+		why: "the textbook's consumer is the client's own: it owes rollcall nothing"},
 	{prefix: "verify/specimen", ours: []string{"verify/fault", "verify/model"}, why: "the textbook patterns owe rollcall nothing, and what may come of them is the model's word; wiring them to a log is the command's"},
 	{prefix: "verify/check", ours: []string{"verify/fault", "verify/history"}, why: "the judge must not share code with what it judges"},
 	{prefix: "verify/report", ours: []string{"verify/check", "verify/fault", "verify/history"}, why: "it shows verdicts and makes none"},

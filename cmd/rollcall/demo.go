@@ -23,13 +23,19 @@ and one customer fails twice.
 
 A ledger of effects without a unique index says what came of it. Exit 1 if
 rollcall lost or doubled an order, or if a pattern that must fail did not: then
-the run proved nothing.`
+the run proved nothing.
+
+--kafka is the same over Kafka's protocol, still without an installation: the
+broker runs in this process, the patterns read with the plain client franz-go
+and commit their offsets, and rollcall reads with its Kafka driver. Whoever is
+killed or sleeps keeps the partition for 3 s, so it takes half a minute.`
 
 type demoOptions struct {
 	messages int
 	seed     uint64
 	keep     string
 	html     string
+	kafka    bool
 }
 
 func newDemo(a *app) *cobra.Command {
@@ -51,7 +57,17 @@ func newDemo(a *app) *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "the same faults on the same orders again (default: another each time)")
 	f.StringVar(&o.keep, "keep", "", "leave log, databases and histories in this new or empty folder")
 	f.StringVar(&o.html, "html", "", "write the report as a page, with a timeline of the worst order of each pattern")
+	f.BoolVar(&o.kafka, "kafka", false, "over Kafka's protocol, on a broker in this process (half a minute)")
 	return cmd
+}
+
+// again is how to have the same run once more.
+func (o *demoOptions) again() string {
+	text := fmt.Sprintf("rollcall demo --seed %d --messages %d", o.seed, o.messages)
+	if o.kafka {
+		text += " --kafka"
+	}
+	return text
 }
 
 func (o *demoOptions) check() error {
@@ -81,6 +97,14 @@ func (o *demoOptions) run(a *app) (err error) {
 
 	started := time.Now()
 	d := &demo{app: a, plan: fault.NewPlan(o.seed, o.messages), folder: folder}
+	if o.kafka {
+		broker, end, err := startDemoKafka()
+		if err != nil {
+			return err
+		}
+		defer end()
+		d.kafka = broker
+	}
 	runs, err := d.run(ctx)
 	if err != nil {
 		if interrupted(ctx) {

@@ -23,6 +23,8 @@ type demoTask struct {
 	Messages int    `json:"messages"`
 	Left     []int  `json:"left"` // faults that have not bitten yet
 	Calm     bool   `json:"calm"` // nothing goes wrong
+	// Kafka is where the orders are; nil: in the embedded log of the folder.
+	Kafka *demoKafka `json:"kafka,omitempty"`
 }
 
 const (
@@ -86,18 +88,25 @@ func (w *demoWorker) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.history.Close()) }()
-	if w.task.Pattern == demoRollcall {
+	switch w.task.Pattern {
+	case demoRollcall:
 		return w.consume(ctx)
+	case demoSender:
+		return w.send(ctx)
+	}
+	return w.runSpecimen(ctx)
+}
+
+// openBroker opens the broker of the run with rollcall's driver.
+func (w *demoWorker) openBroker(ctx context.Context) (*broker, error) {
+	if w.task.Kafka != nil {
+		return w.task.Kafka.open(ctx, w.app)
 	}
 	log, err := openDemoLog(w.task.Folder)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	if w.task.Pattern == demoSender {
-		return w.send(ctx, log)
-	}
-	return w.runSpecimen(ctx, log)
+	return &broker{sender: log.Sender(), source: log.Source(specimen.Topic), destination: specimen.Topic, close: log.Close}, nil
 }
 
 // demoHistory is the name of a history. The @ keeps one pattern's name from

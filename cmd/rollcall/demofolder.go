@@ -65,7 +65,7 @@ func (o *demoOptions) kept() (string, error) {
 	if err != nil {
 		return "", unusable(err)
 	}
-	_, err = fmt.Fprintf(f, "rollcall demo --seed %d --messages %d\n", o.seed, o.messages)
+	_, err = fmt.Fprintln(f, o.again())
 	return folder, errors.Join(err, f.Close())
 }
 

@@ -30,6 +30,7 @@ type demoPattern struct {
 type demoSummary struct {
 	Type       string   `json:"type"`
 	Verb       string   `json:"verb"`
+	Broker     string   `json:"broker"` // embedded, or kafka: the one in this process
 	Seed       uint64   `json:"seed"`
 	Messages   int      `json:"messages"`
 	Seconds    float64  `json:"seconds"`
@@ -40,8 +41,11 @@ type demoSummary struct {
 
 // printDemo prints the result.
 func (a *app) printDemo(o *demoOptions, verdicts []check.Verdict, wrong []objection, took time.Duration) error {
-	s := demoSummary{Type: "summary", Verb: "demo", Seed: o.seed, Messages: o.messages, Seconds: float64(took.Milliseconds()) / 1000,
+	s := demoSummary{Type: "summary", Verb: "demo", Broker: "embedded", Seed: o.seed, Messages: o.messages, Seconds: float64(took.Milliseconds()) / 1000,
 		Safe: true, Proved: true, Objections: []string{}}
+	if o.kafka {
+		s.Broker = "kafka"
+	}
 	for _, w := range wrong {
 		s.Objections = append(s.Objections, w.text)
 		s.Safe = s.Safe && !w.broken
@@ -65,9 +69,13 @@ func (a *app) printDemo(o *demoOptions, verdicts []check.Verdict, wrong []object
 	for _, w := range wrong {
 		a.say("\n! %s", w.text)
 	}
-	a.say("\nThe same run again: rollcall demo --seed %d --messages %d (%.0f s)", o.seed, o.messages, took.Seconds())
+	a.say("\nThe same run again: %s (%.0f s)", o.again(), took.Seconds())
 	if o.keep != "" {
-		a.say("Ledgers, log and histories: %s", o.keep)
+		kept := "Ledgers, log and histories"
+		if o.kafka {
+			kept = "Ledgers and histories" // the log was in this process
+		}
+		a.say("%s: %s", kept, o.keep)
 	}
 	if o.html != "" {
 		a.say("Page with timelines: %s", o.html)

@@ -18,7 +18,7 @@ import (
 )
 
 // runSpecimen is the worker of a specimen.
-func (w *demoWorker) runSpecimen(ctx context.Context, log *filelog.Log) (err error) {
+func (w *demoWorker) runSpecimen(ctx context.Context) (err error) {
 	pattern, err := specimen.Find(w.task.Pattern)
 	if err != nil {
 		return err
@@ -28,16 +28,13 @@ func (w *demoWorker) runSpecimen(ctx context.Context, log *filelog.Log) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, business.Close()) }()
-	q := &demoQueue{worker: w, log: log, group: pattern.Name}
-	if pattern.OwnOffsets {
-		q.own = business
-	}
-	if err := q.subscribe(ctx); err != nil {
+	queue, leave, err := w.openQueue(ctx, pattern, business)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, q.sub.Close(ctx)) }()
+	defer func() { err = errors.Join(err, leave()) }()
 	return pattern.Run(ctx, &specimen.Worker{
-		Queue: q, Cache: demoCache{w.link}, DB: business, PID: os.Getpid(), Charge: w.charge,
+		Queue: watchedQueue{queue, w}, Cache: demoCache{w.link}, DB: business, PID: os.Getpid(), Charge: w.charge,
 		At: func(ctx context.Context, moment fault.Moment, m specimen.Message) error {
 			return w.inject.At(ctx, moment, m.ID)
 		},
@@ -45,14 +42,59 @@ func (w *demoWorker) runSpecimen(ctx context.Context, log *filelog.Log) (err err
 	})
 }
 
+// openQueue opens the queue of a specimen.
+func (w *demoWorker) openQueue(ctx context.Context, pattern specimen.Pattern, business *sql.DB) (specimen.Queue, func() error, error) {
+	if w.task.Kafka != nil {
+		q, err := w.task.Kafka.queue(pattern, business)
+		if err != nil {
+			return nil, nil, err
+		}
+		return q, func() error { q.Close(); return nil }, nil
+	}
+	log, err := openDemoLog(w.task.Folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	q := &demoQueue{log: log, group: pattern.Name}
+	if pattern.OwnOffsets {
+		q.own = business
+	}
+	if err := q.subscribe(ctx); err != nil {
+		return nil, nil, errors.Join(err, log.Close())
+	}
+	return q, func() error { return errors.Join(q.sub.Close(ctx), log.Close()) }, nil
+}
+
+// watchedQueue writes down what is delivered, and loses an ack.
+type watchedQueue struct {
+	specimen.Queue
+	worker *demoWorker
+}
+
+func (q watchedQueue) Receive(ctx context.Context) (specimen.Message, error) {
+	m, err := q.Queue.Receive(ctx)
+	if err == nil {
+		err = q.worker.note(history.Delivered, m.ID)
+	}
+	return m, err
+}
+
+func (q watchedQueue) Ack(ctx context.Context, m specimen.Message) error {
+	if err := q.worker.inject.At(ctx, fault.Settling, m.ID); errors.Is(err, fault.ErrAckLost) {
+		return q.Nack(ctx, m) // the broker has not heard of it, and nobody knows
+	} else if err != nil {
+		return err
+	}
+	return q.Queue.Ack(ctx, m)
+}
+
 // demoQueue is the embedded log as a queue that starts from what was
 // acknowledged, or from the pattern's own offsets. It has one partition.
 type demoQueue struct {
-	worker *demoWorker
-	log    *filelog.Log
-	group  string
-	own    *sql.DB // where the pattern keeps its offsets; nil: from what was settled
-	sub    rollcall.Subscription
+	log   *filelog.Log
+	group string
+	own   *sql.DB // where the pattern keeps its offsets; nil: from what was settled
+	sub   rollcall.Subscription
 
 	mu     sync.Mutex
 	owned  bool
@@ -124,9 +166,6 @@ func (q *demoQueue) take(d *rollcall.Delivery) (specimen.Message, error) {
 	q.mu.Lock()
 	q.next, q.latest = d.Position.Offset+1, *d
 	q.mu.Unlock()
-	if err := q.worker.note(history.Delivered, orderID(&d.Message)); err != nil {
-		return specimen.Message{}, err
-	}
 	m, err := readOrder(&d.Message)
 	m.Offset = d.Position.Offset
 	return m, err
@@ -147,11 +186,6 @@ func (q *demoQueue) empty(ctx context.Context) (bool, error) {
 func (q *demoQueue) Ack(ctx context.Context, m specimen.Message) error {
 	d, err := q.receipt(m)
 	if err != nil {
-		return err
-	}
-	if err := q.worker.inject.At(ctx, fault.Settling, m.ID); errors.Is(err, fault.ErrAckLost) {
-		return q.Nack(ctx, m) // the broker has not heard of it, and nobody knows
-	} else if err != nil {
 		return err
 	}
 	err = q.sub.Settle(ctx, []rollcall.Settlement{{Partition: q.start.Partition, Receipt: d.Receipt, Verb: rollcall.Ack}})[0]

@@ -21,15 +21,17 @@ import (
 	"github.com/rollcall-mq/rollcall/verify/specimen"
 )
 
-// sideBySide is how many patterns run at once: most of their time is waiting.
-const sideBySide = 3
+// sideBySide is how many patterns run at once: most of their time is waiting. On
+// Kafka nearly all of it is, for the session of one that was killed to end.
+const sideBySide, sideBySideKafka = 3, 9
 
 // demo is one run: the sender, then every pattern over the same log.
 type demo struct {
 	app    *app
 	plan   *fault.Plan
 	folder string
-	calm   bool // the plan is: nothing goes wrong
+	calm   bool       // the plan is: nothing goes wrong
+	kafka  *demoKafka // where the orders are; nil: in the embedded log
 
 	mu       sync.Mutex
 	unbitten map[string]int
@@ -74,7 +76,11 @@ func (d *demo) run(ctx context.Context) ([]check.Run, error) {
 	show.add(0, 1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	room := make(chan struct{}, sideBySide)
+	most := sideBySide
+	if d.kafka != nil {
+		most = sideBySideKafka
+	}
+	room := make(chan struct{}, most)
 	var wg sync.WaitGroup
 	for _, name := range names {
 		wg.Go(func() {
@@ -133,7 +139,7 @@ func (d *demo) hit(ctx context.Context, name string) error {
 		return log.Add(e)
 	}, Idle: func() bool { return d.idle(name) },
 		Start: func(left []int) (*fault.Process, error) {
-			task, err := json.Marshal(demoTask{name, d.folder, d.plan.Seed, len(d.plan.Orders), left, d.calm})
+			task, err := json.Marshal(demoTask{name, d.folder, d.plan.Seed, len(d.plan.Orders), left, d.calm, d.kafka})
 			if err != nil {
 				return nil, err
 			}
@@ -155,9 +161,14 @@ func (d *demo) hit(ctx context.Context, name string) error {
 	return err
 }
 
-// idle looks whether the log and a database can be written.
+// idle looks whether the log and a database can be written. On Kafka nobody holds
+// the log.
 func (d *demo) idle(name string) bool {
-	for _, path := range []string{filepath.Join(d.folder, embedded.LogFile), businessPath(d.folder, name)} {
+	files := []string{businessPath(d.folder, name)}
+	if d.kafka == nil {
+		files = append(files, filepath.Join(d.folder, embedded.LogFile))
+	}
+	for _, path := range files {
 		db, err := openSQLite(path, 300*time.Millisecond)
 		if err != nil {
 			return false
@@ -227,11 +238,11 @@ func readBusiness(db *sql.DB, r *check.Run) error {
 
 // readAsides reads what rollcall set aside.
 func (d *demo) readAsides(r *check.Run) error {
-	db, err := openDemo(d.folder)
+	store, err := openDemoStore(d.folder)
 	if err != nil {
 		return err
 	}
-	rows, err := db.Store().Asides().List(context.Background(), demoRollcall,
+	rows, err := store.Asides().List(context.Background(), demoRollcall,
 		rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead, rollcall.AsideParked}, Max: len(d.plan.Orders)})
 	for _, row := range rows {
 		if row.State == rollcall.AsideParked {
@@ -241,7 +252,7 @@ func (d *demo) readAsides(r *check.Run) error {
 		}
 	}
 	slices.SortFunc(r.Rejected, cmp.Compare[string])
-	if cerr := db.Close(); err == nil {
+	if cerr := store.Close(); err == nil {
 		err = cerr
 	}
 	return err

@@ -8,15 +8,13 @@ import (
 	"os"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/verify/fault"
 	"github.com/rollcall-mq/rollcall/verify/history"
-	"github.com/rollcall-mq/rollcall/verify/specimen"
 )
 
 // send sends what has no confirmation in the histories of earlier lives, with
 // the orders' own ids, and at last a few orders twice.
-func (w *demoWorker) send(ctx context.Context, log *filelog.Log) (err error) {
+func (w *demoWorker) send(ctx context.Context) (err error) {
 	events, err := history.Load(w.task.Folder, demoSender+"@")
 	if err != nil {
 		return err
@@ -27,7 +25,12 @@ func (w *demoWorker) send(ctx context.Context, log *filelog.Log) (err error) {
 			known[id] = known[id] || e.What == history.Stored
 		}
 	}
-	p := rollcall.NewPublisher(stallingSender{log.Sender(), w}, rollcall.PublisherConfig{})
+	to, err := w.openBroker(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.close()) }()
+	p := rollcall.NewPublisher(stallingSender{to.sender, w}, rollcall.PublisherConfig{})
 	defer func() { err = errors.Join(err, p.Close(ctx)) }()
 	orders := w.plan.Orders
 	for first := 0; first < len(orders); first += fault.Chunk {
@@ -37,12 +40,12 @@ func (w *demoWorker) send(ctx context.Context, log *filelog.Log) (err error) {
 				rest = append(rest, o)
 			}
 		}
-		if err := w.publish(ctx, p, rest); err != nil {
+		if err := w.publish(ctx, p, to.destination, rest); err != nil {
 			return err
 		}
 	}
 	for _, i := range w.plan.Again {
-		if err := w.publish(ctx, p, orders[i:i+1]); err != nil {
+		if err := w.publish(ctx, p, to.destination, orders[i:i+1]); err != nil {
 			return err
 		}
 	}
@@ -50,7 +53,7 @@ func (w *demoWorker) send(ctx context.Context, log *filelog.Log) (err error) {
 }
 
 // publish sends orders and writes down what was begun and how it ended.
-func (w *demoWorker) publish(ctx context.Context, p *rollcall.Publisher, orders []fault.Order) error {
+func (w *demoWorker) publish(ctx context.Context, p *rollcall.Publisher, destination string, orders []fault.Order) error {
 	if len(orders) == 0 {
 		return nil
 	}
@@ -71,7 +74,7 @@ func (w *demoWorker) publish(ctx context.Context, p *rollcall.Publisher, orders 
 		return err
 	}
 	w.sending.Store(&ids)
-	for i, r := range p.Publish(ctx, specimen.Topic, messages...) {
+	for i, r := range p.Publish(ctx, destination, messages...) {
 		what := history.Refused
 		switch r.Fate {
 		case rollcall.Stored:

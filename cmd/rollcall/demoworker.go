@@ -31,15 +31,20 @@ var demoConsumer = rollcall.ConsumerConfig{
 // makes its effect and returns an error if the order cannot be booked. The
 // effect comes first on purpose: what a failed order wrote must not stay.
 func (w *demoWorker) consume(ctx context.Context) (err error) {
-	db, err := openDemo(w.task.Folder)
+	from, err := w.openBroker(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	source := &watchedSource{Source: db.Source(specimen.Topic), worker: w}
+	defer func() { err = errors.Join(err, from.close()) }()
+	store, err := openDemoStore(w.task.Folder)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	source := &watchedSource{Source: from.source, worker: w}
 	config := demoConsumer
 	config.Observer = rollcall.SlogObserver(slog.New(slog.NewTextHandler(w.app.err, nil)))
-	c := rollcall.NewConsumer(demoRollcall, source, db.Store(), w.handle, config)
+	c := rollcall.NewConsumer(demoRollcall, source, store, w.handle, config)
 	return c.RunUntilEmpty(failpoint.With(ctx, source.step))
 }
 

@@ -278,9 +278,9 @@ func openDemoLog(folder string) (*filelog.Log, error) {
 	return filelog.Open(filepath.Join(folder, embedded.LogFile), demoLog())
 }
 
-// openDemo opens the embedded pair with the business database as its store.
-func openDemo(folder string) (*embedded.DB, error) {
-	return embedded.OpenConfig(folder, embedded.Config{Log: demoLog(), StorePath: businessPath(folder, demoRollcall)})
+// openDemoStore opens the business database of rollcall as its store.
+func openDemoStore(folder string) (*sqlite.Store, error) {
+	return sqlite.Open(businessPath(folder, demoRollcall), sqlite.Config{})
 }
 
 func businessPath(folder, pattern string) string { return filepath.Join(folder, pattern+".db") }
