@@ -202,3 +202,27 @@ func TestRisky(t *testing.T) {
 	}
 	wantWords(t, errors.New(fmt.Sprint(warnings)), topic, "one replica")
 }
+
+// TestPeek: messages are read where they lie, in any order; where there is none there is
+// none.
+func TestPeek(t *testing.T) {
+	brokers := real(t)
+	topic := newTopic(t, admin(t, brokers), 1, nil)
+	cluster := open(t, brokers)
+	send(t, cluster, topic, 1000, 0)
+	aborted(t, brokers, topic) // offsets 1000 and, a little later, 1001
+	s := source(t, cluster, topic)
+	wait(t, "the marker", func() bool { return extent(t, s).End == 1002 })
+	send(t, cluster, topic, 1, 1000)
+	x := extent(t, s)
+	for _, offset := range []int64{1002, 0, 999, 500, 998, 1001, 1000} {
+		m, err := s.Peek(t.Context(), x.Partition, rollcall.Position{Incarnation: x.Incarnation, Offset: offset})
+		want := map[int64]string{1002: body(1000), 1001: "", 1000: ""}
+		if offset < 1000 {
+			want[offset] = body(int(offset))
+		}
+		if err != nil || string(m.Body) != want[offset] || m.Stamp.IsZero() != (want[offset] == "") {
+			t.Errorf("offset %d: %q, %v; want %q", offset, m.Body, err, want[offset])
+		}
+	}
+}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/rollcall-mq/rollcall"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/rollcall-mq/rollcall"
 )
 
 // window are the messages of one partition from First to Last, as Peek has read them.
@@ -38,42 +41,62 @@ func (s *Source) Peek(ctx context.Context, partition rollcall.Partition, at roll
 	return s.window.messages[at.Offset], nil
 }
 
-// read the offsets that end at last.
-func (s *Source) read(ctx context.Context, partition int32, last int64) (*window, error) {
+// read the offsets that end at last, by requests of ours: a client for each look would
+// be a second of work where there are many partitions.
+func (s *Source) read(ctx context.Context, number int32, last int64) (*window, error) {
+	all, err := s.cluster.admin.Metadata(ctx, s.topic.name)
+	if err != nil {
+		return nil, err
+	}
+	detail, ok := all.Topics[s.topic.name].Partitions[number]
+	if !ok || detail.Err != nil || detail.Leader < 0 {
+		return nil, fmt.Errorf("%w: it has no leader now", kerr.LeaderNotAvailable)
+	}
 	begin, err := s.cluster.admin.ListStartOffsets(ctx, s.topic.name)
 	if err = offsetsError(begin, err); err != nil {
 		return nil, err
 	}
-	from, _ := begin.Lookup(s.topic.name, partition)
-	w := &window{partition: partition, first: max(from.Offset, last-windowSize+1), last: last, messages: make(map[int64]rollcall.Message)}
-	options, err := s.cluster.options(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.topic.name: {partition: kgo.NewOffset().At(w.first)}}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(),
-		kgo.FetchMaxPartitionBytes(windowBytes),
-	)
-	if err != nil {
-		return nil, err
-	}
-	client, err := kgo.NewClient(options...)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	from, _ := begin.Lookup(s.topic.name, number)
+	w := &window{partition: number, first: max(from.Offset, last-windowSize+1), last: last, messages: make(map[int64]rollcall.Message)}
 	for next := w.first; next <= last; {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
+		records, behind, err := s.fetch(ctx, detail.Leader, number, next)
+		if err != nil {
 			return nil, err
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			next = r.Offset + 1
-			if !r.Attrs.IsControl() {
-				w.messages[r.Offset] = message(r)
-			}
-		})
+		for _, r := range records {
+			w.messages[r.Offset] = message(r)
+		}
+		if behind <= next { // nothing lies there, up to the end
+			break
+		}
+		next = behind
 	}
 	return w, nil
 }
+
+// fetch reads what a leader has from an offset on, and says behind which it lies.
+func (s *Source) fetch(ctx context.Context, leader, number int32, offset int64) ([]*kgo.Record, int64, error) {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = number, offset, windowBytes
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID, t.Partitions = s.topic.name, s.topic.id, append(t.Partitions, p)
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxBytes, req.IsolationLevel, req.Topics = windowBytes, readCommitted, append(req.Topics, t)
+	answer, err := s.cluster.client.Broker(int(leader)).RetriableRequest(ctx, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	resp := answer.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, 0, err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return nil, 0, fmt.Errorf("the broker's answer has %d topics, one was asked for", len(resp.Topics))
+	}
+	options := kgo.ProcessFetchPartitionOpts{Offset: offset, IsolationLevel: kgo.ReadCommitted(), Topic: s.topic.name, Partition: number}
+	read, behind := kgo.ProcessFetchPartition(options, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	return read.Records, behind, read.Err
+}
+
+// readCommitted is the isolation level of a Fetch request.
+const readCommitted = 1
