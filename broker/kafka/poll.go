@@ -130,6 +130,11 @@ func (s *Subscription) reposition(m *move) {
 
 // Restart implements rollcall.Subscription.
 func (s *Subscription) Restart(ctx context.Context, partition rollcall.Partition, start rollcall.Start) error {
+	return s.restart(ctx, partition, start, 0)
+}
+
+// restart does so if the partition is still in the session; 0: in whichever.
+func (s *Subscription) restart(ctx context.Context, partition rollcall.Partition, start rollcall.Start, session uint64) error {
 	from := start.Position.Offset
 	if start.Position.IsZero() {
 		var err error
@@ -139,7 +144,7 @@ func (s *Subscription) Restart(ctx context.Context, partition rollcall.Partition
 	}
 	s.mu.Lock()
 	p := s.parts[partition.Number]
-	if p == nil || p.letting || partition.Destination != s.source.topic.name {
+	if p == nil || p.letting || partition.Destination != s.source.topic.name || session > 0 && p.session != session {
 		s.mu.Unlock()
 		return rollcall.ErrNotOwner
 	}

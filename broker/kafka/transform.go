@@ -83,18 +83,28 @@ func (t *Transformer) step(ctx context.Context) error {
 	if lasting(err) {
 		return err
 	}
+	failed, err := t.work(ctx, batches)
+	if failed == nil || err != nil {
+		return err
+	}
+	t.config.Redone(failed)
+	return t.again(ctx, batches)
+}
+
+// work is one transaction; partitions wait for it before they go. They must not wait for
+// more: going back waits for the client, and the client for partitions that go.
+func (t *Transformer) work(ctx context.Context, batches []rollcall.Batch) (failed, err error) {
 	t.owner.busy.RLock()
 	defer t.owner.busy.RUnlock()
 	out, settled, err := t.apply(ctx, batches)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = t.tx.Transact(context.WithoutCancel(ctx), settled, out)
-	if err == nil || errors.Is(err, rollcall.ErrConfig) || errors.Is(err, rollcall.ErrNoDestination) {
-		return err
+	failed = t.tx.Transact(context.WithoutCancel(ctx), settled, out)
+	if errors.Is(failed, rollcall.ErrConfig) || errors.Is(failed, rollcall.ErrNoDestination) {
+		return nil, failed
 	}
-	t.config.Redone(err)
-	return t.again(ctx, batches)
+	return failed, nil
 }
 
 // apply runs the handler.
@@ -159,12 +169,15 @@ const againAfter = 500 * time.Millisecond
 
 func (t *Transformer) back(ctx context.Context, batches []rollcall.Batch) error {
 	for _, b := range batches {
+		if len(b.Deliveries) == 0 {
+			continue
+		}
 		starts, err := t.owner.committed(ctx, []int32{b.Partition.Number})
 		if err != nil {
 			return err
 		}
-		err = t.sub.Restart(ctx, b.Partition, starts[0])
-		if err != nil && !errors.Is(err, rollcall.ErrNotOwner) { // another member goes on
+		err = t.sub.restart(ctx, b.Partition, starts[0], b.Deliveries[0].Receipt.Session)
+		if err != nil && !errors.Is(err, rollcall.ErrNotOwner) { // another member goes on, or we did, from there
 			return err
 		}
 	}
