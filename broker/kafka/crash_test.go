@@ -100,11 +100,12 @@ func database(t *testing.T) (server *servers.Server, schema string) {
 // stopped, while the sender sends and 2 processes of 2 workers work; each of 30,000 messages takes effect
 // once.
 func TestCrashOneNode(t *testing.T) {
+	t.Parallel()
 	broker := servers.Start(t, servers.Kafka, servers.Config{})
 	create(t, admin(t, []string{broker.Addr}), "orders", 6, nil)
 	server, schema := database(t)
 	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{
-		Messages: 30_000, Senders: 1, Workers: 2, WorkerKills: 4, ServerKills: 2, BrokerKills: 3, Sending: true, Place: broker.Addr,
+		Messages: 30_000, Senders: 1, Workers: 2, WorkerKills: 4, ServerKills: 2, BrokerKills: 3, Sending: true, Pace: time.Second, Place: broker.Addr,
 		Broker: inTurn(broker),
 	})
 }
@@ -136,6 +137,7 @@ func inTurn(nodes ...*servers.Server) func() (string, error) {
 // TestZombies: workers are stopped with messages in work until others have their
 // partitions, twenty times; each is fenced when it wakes. One sender.
 func TestZombies(t *testing.T) {
+	t.Parallel()
 	broker := servers.Start(t, servers.Kafka, servers.Config{})
 	create(t, admin(t, []string{broker.Addr}), "orders", 6, nil)
 	server, schema := database(t)
@@ -147,12 +149,13 @@ func TestZombies(t *testing.T) {
 // or stopped and comes back during 100,000 messages into PostgreSQL, workers too; the comparison is
 // exact.
 func TestThreeNodes(t *testing.T) {
+	t.Parallel()
 	nodes := servers.StartKafka(t, 3, servers.Config{})
 	t.Run("kit", func(t *testing.T) { brokertest.Run(t, harness(nodes.Brokers())) })
 	create(t, admin(t, nodes.Brokers()), "orders", 6, nil)
 	server, schema := database(t)
 	crashtest.Run(t, onPostgres, server, schema, crashtest.Load{
-		Messages: 100_000, Senders: 40, Workers: 2, WorkerKills: 3, BrokerKills: 3, Sending: true, Place: strings.Join(nodes.Brokers(), ","),
+		Messages: 100_000, Senders: 40, Workers: 2, WorkerKills: 3, BrokerKills: 3, Sending: true, Pace: 300 * time.Millisecond, Place: strings.Join(nodes.Brokers(), ","),
 		Broker: inTurn(nodes.Nodes...),
 	})
 }
@@ -161,6 +164,7 @@ func TestThreeNodes(t *testing.T) {
 // other messages at offsets that are done. A group that runs hears of it, and one that
 // comes later is refused; offsets and leader epochs are named.
 func TestUncleanElection(t *testing.T) {
+	t.Parallel()
 	nodes := servers.StartKafka(t, 3, servers.Config{})
 	a := admin(t, nodes.Brokers())
 	topic := unclean(t, a)
