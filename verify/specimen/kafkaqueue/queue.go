@@ -109,15 +109,18 @@ func (q *Queue) begin(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 	return offsets, nil
 }
 
-func (q *Queue) gone(context.Context, *kgo.Client, map[string][]int32) {
+// gone is told of every rebalance, also when the partition stays.
+func (q *Queue) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.owned = false
+	q.owned = q.owned && len(gone[q.config.Topic]) == 0
 }
 
 // Receive waits for the next message. The topic is worked off when the partition is
 // ours and nothing lies in it after what came last.
 func (q *Queue) Receive(ctx context.Context) (specimen.Message, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("kafkaqueue: waited %v for the partition of %s or a message", patience, q.config.Topic))
+	defer cancel()
 	for {
 		r, err := q.poll(ctx)
 		if err != nil {

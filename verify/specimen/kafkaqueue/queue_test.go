@@ -164,3 +164,24 @@ func (c sleepyConn) Write(b []byte) (int, error) {
 	defer c.network.mu.RUnlock()
 	return c.Conn.Write(b)
 }
+
+// TestSecondMember: another member comes and gets nothing, as there is one partition.
+// The first one works on.
+func TestSecondMember(t *testing.T) {
+	t.Parallel()
+	brokers := topic(t)
+	first := open(t, kafkaqueue.Config{Brokers: brokers})
+	defer first.Close()
+	ack(t, first, receive(t, first, 0))
+	second := open(t, kafkaqueue.Config{Brokers: brokers})
+	defer second.Close()
+	short, cancel := context.WithTimeout(t.Context(), 2*session)
+	defer cancel()
+	if m, err := second.Receive(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the second received %+v, %v", m, err)
+	}
+	for i := 1; i < messages; i++ {
+		ack(t, first, receive(t, first, i))
+	}
+	atEnd(t, first)
+}
