@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 	patience = 15 * time.Second
 )
 
-// Config is the settings of a Queue. All fields but Own are needed.
+// Config is the settings of a Queue. All fields but Own and Dial are needed.
 type Config struct {
 	Brokers []string
 	Topic   string // of one partition, number 0
@@ -38,6 +39,8 @@ type Config struct {
 	// Own is where a pattern that keeps offsets of its own starts. Nil: where the
 	// group has committed.
 	Own func(context.Context) (int64, error)
+	// Dial opens connections. Nil: TCP.
+	Dial func(ctx context.Context, network, host string) (net.Conn, error)
 }
 
 // Queue is one member of the group. Receive, Ack and Nack are called by one goroutine.
@@ -57,22 +60,25 @@ var _ specimen.Queue = (*Queue)(nil)
 // Open joins the group.
 func Open(config Config) (*Queue, error) {
 	q := &Queue{config: config}
-	var err error
-	q.client, err = kgo.NewClient(
+	options := []kgo.Opt{
 		kgo.SeedBrokers(config.Brokers...),
 		kgo.ConsumerGroup(config.Group),
 		kgo.ConsumeTopics(config.Topic),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(config.SessionTimeout),
-		kgo.HeartbeatInterval(config.SessionTimeout/6),
-		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.MetadataMinAge(250*time.Millisecond), // a worker is soon at work
+		kgo.HeartbeatInterval(config.SessionTimeout / 6),
+		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.MetadataMinAge(250 * time.Millisecond), // a worker is soon at work
 		kgo.AdjustFetchOffsetsFn(q.begin),
 		kgo.OnPartitionsRevoked(q.gone),
 		kgo.OnPartitionsLost(q.gone),
-	)
-	if err != nil {
+	}
+	if config.Dial != nil {
+		options = append(options, kgo.Dialer(config.Dial))
+	}
+	var err error
+	if q.client, err = kgo.NewClient(options...); err != nil {
 		return nil, fmt.Errorf("kafkaqueue: %w", err)
 	}
 	q.admin = kadm.NewClient(q.client)
@@ -103,15 +109,18 @@ func (q *Queue) begin(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 	return offsets, nil
 }
 
-func (q *Queue) gone(context.Context, *kgo.Client, map[string][]int32) {
+// gone is told of every rebalance, also when the partition stays.
+func (q *Queue) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.owned = false
+	q.owned = q.owned && len(gone[q.config.Topic]) == 0
 }
 
 // Receive waits for the next message. The topic is worked off when the partition is
 // ours and nothing lies in it after what came last.
 func (q *Queue) Receive(ctx context.Context) (specimen.Message, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("kafkaqueue: waited %v for the partition of %s or a message", patience, q.config.Topic))
+	defer cancel()
 	for {
 		r, err := q.poll(ctx)
 		if err != nil {
