@@ -198,7 +198,7 @@ func (s *Subscription) settle(x rollcall.Settlement) error {
 		return nil
 	}
 	// Kafka brings one message again only with those behind it.
-	s.moveTo(&move{part: p, from: int64(x.Receipt.Number), token: p.token, session: p.session, done: make(chan struct{})})
+	s.moveTo(&move{part: p, from: int64(x.Receipt.Number), session: p.session, again: true, done: make(chan struct{})})
 	return nil
 }
 
