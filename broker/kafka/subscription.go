@@ -214,6 +214,7 @@ func (s *Subscription) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), s.source.config.RebalanceTimeout)
 	defer done()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(commitPatience, done) })()
 	left := s.client.LeaveGroupContext(leaving)
 	s.ended.Wait()
 	s.mu.Lock()
