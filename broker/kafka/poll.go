@@ -138,33 +138,46 @@ func (s *Subscription) reposition(m *move) {
 
 // Restart implements rollcall.Subscription.
 func (s *Subscription) Restart(ctx context.Context, partition rollcall.Partition, start rollcall.Start) error {
+	m, err := s.restart(ctx, partition, start)
+	if err != nil {
+		return err
+	}
+	return s.moved(ctx, m)
+}
+
+// restart asks for it; from now on nothing of before is handed over.
+func (s *Subscription) restart(ctx context.Context, partition rollcall.Partition, start rollcall.Start) (*move, error) {
 	from := start.Position.Offset
 	if start.Position.IsZero() {
 		var err error
 		if from, err = s.earliest(ctx, partition.Number); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	p := s.parts[partition.Number]
 	if p == nil || p.letting || partition.Destination != s.source.topic.name {
-		s.mu.Unlock()
-		return rollcall.ErrNotOwner
+		return nil, rollcall.ErrNotOwner
 	}
 	if at := start.Position; !at.IsZero() && at.Incarnation != s.source.topic.id {
-		s.mu.Unlock()
-		return fmt.Errorf("%w: kafka: topic %q: a start in the topic %s, and this is %s", rollcall.ErrNotOwner, s.source.topic.name, idText(at.Incarnation), idText(s.source.topic.id))
+		return nil, fmt.Errorf("%w: kafka: topic %q: a start in the topic %s, and this is %s", rollcall.ErrNotOwner, s.source.topic.name, idText(at.Incarnation), idText(s.source.topic.id))
 	}
 	s.sessions++
 	m := &move{part: p, from: from, token: start.Token, session: s.sessions, done: make(chan struct{})}
 	p.session = s.sessions // receipts of before are stale from now on
 	p.buffer, p.handed = nil, p.next
 	s.moveTo(m)
-	s.mu.Unlock()
+	return m, nil
+}
+
+// moved waits for it. The client does not move while it revokes, so whoever lets a
+// revocation wait does not wait here.
+func (s *Subscription) moved(ctx context.Context, m *move) error {
 	select {
 	case <-m.done:
 		return nil
-	case <-p.gone:
+	case <-m.part.gone:
 		return rollcall.ErrNotOwner
 	case <-ctx.Done():
 		return ctx.Err()

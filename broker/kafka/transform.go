@@ -83,18 +83,31 @@ func (t *Transformer) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	moves, err := t.work(ctx, batches)
+	for _, m := range moves {
+		// One that is not ours any more goes on elsewhere.
+		if err := t.sub.moved(ctx, m); err != nil && !errors.Is(err, rollcall.ErrNotOwner) {
+			return err
+		}
+	}
+	return err
+}
+
+// work is the transaction, for which partitions wait before they go. After one that did
+// not happen it returns where they are read from again.
+func (t *Transformer) work(ctx context.Context, batches []rollcall.Batch) ([]*move, error) {
 	t.owner.busy.RLock()
 	defer t.owner.busy.RUnlock()
 	out, settled, err := t.apply(ctx, batches)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = t.tx.Transact(context.WithoutCancel(ctx), settled, out)
 	if err == nil || errors.Is(err, rollcall.ErrConfig) || errors.Is(err, rollcall.ErrNoDestination) {
-		return err
+		return nil, err
 	}
 	t.config.Redone(err)
-	return t.again(ctx, batches)
+	return t.again(ctx, batches), nil
 }
 
 // apply runs the handler.
@@ -132,7 +145,7 @@ func derived(at rollcall.Position, partition int32, i int) rollcall.MessageID {
 
 // again goes back to what Kafka has as committed: the batch, or what follows it if it
 // was committed after all.
-func (t *Transformer) again(ctx context.Context, batches []rollcall.Batch) error {
+func (t *Transformer) again(ctx context.Context, batches []rollcall.Batch) []*move {
 	for try := 0; ctx.Err() == nil; try++ {
 		if try > 0 {
 			select {
@@ -141,15 +154,14 @@ func (t *Transformer) again(ctx context.Context, batches []rollcall.Batch) error
 				return nil
 			}
 		}
-		if err := t.tx.Settle(ctx); err != nil {
-			t.config.Redone(err)
-			continue
+		err := t.tx.Settle(ctx)
+		if err == nil {
+			var moves []*move
+			if moves, err = t.back(ctx, batches); err == nil {
+				return moves
+			}
 		}
-		if err := t.back(ctx, batches); err != nil {
-			t.config.Redone(err)
-			continue
-		}
-		return nil
+		t.config.Redone(err)
 	}
 	return nil
 }
@@ -157,16 +169,19 @@ func (t *Transformer) again(ctx context.Context, batches []rollcall.Batch) error
 // againAfter is the pause before the broker is asked again.
 const againAfter = 500 * time.Millisecond
 
-func (t *Transformer) back(ctx context.Context, batches []rollcall.Batch) error {
+func (t *Transformer) back(ctx context.Context, batches []rollcall.Batch) (moves []*move, err error) {
 	for _, b := range batches {
 		starts, err := t.owner.committed(ctx, []int32{b.Partition.Number})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		err = t.sub.Restart(ctx, b.Partition, starts[0])
-		if err != nil && !errors.Is(err, rollcall.ErrNotOwner) { // another member goes on
-			return err
+		m, err := t.sub.restart(ctx, b.Partition, starts[0])
+		switch {
+		case err == nil:
+			moves = append(moves, m)
+		case !errors.Is(err, rollcall.ErrNotOwner): // else another member goes on
+			return nil, err
 		}
 	}
-	return nil
+	return moves, nil
 }
