@@ -58,6 +58,9 @@ func (s *Source) Consume(ctx context.Context, group string, mode CommitMode, han
 			return err
 		}
 		for _, b := range batches {
+			if len(b.Deliveries) == 0 { // only offsets that nobody gets
+				continue
+			}
 			if err := owner.work(ctx, sub, mode, b, handler); err != nil {
 				return err
 			}
