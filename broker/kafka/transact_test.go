@@ -173,3 +173,38 @@ func TestTransformer(t *testing.T) {
 		t.Fatal("no transaction was redone: the test shows nothing")
 	}
 }
+
+// TestTransactStale: receipts of before a restart move no position, and nothing is sent.
+func TestTransactStale(t *testing.T) {
+	brokers := real(t)
+	a := admin(t, brokers)
+	in, out := newTopic(t, a, 1, nil), newTopic(t, a, 1, nil)
+	cluster := open(t, brokers)
+	send(t, cluster, in, 5, 0)
+	r := subscribe(t, source(t, cluster, in), "stale-"+in)
+	old := r.read(5)
+	tx, err := cluster.Transactor(t.Context(), "stale-"+in, 0, r.Subscription.(*kafka.Subscription))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tx.Close)
+	if err := r.Restart(t.Context(), rollcall.Partition{Destination: in}, rollcall.Start{Token: 2}); err != nil {
+		t.Fatal(err)
+	}
+	settle := func(d rollcall.Delivery, text string) error {
+		settled := []rollcall.Settlement{{Partition: rollcall.Partition{Destination: in}, Receipt: d.Receipt}}
+		return tx.Transact(t.Context(), settled, map[string][]rollcall.Message{out: {{Body: []byte(text)}}})
+	}
+	if err := settle(old[4], "stale"); !errors.Is(err, rollcall.ErrStaleReceipt) {
+		t.Fatalf("a receipt of before the restart: %v", err)
+	}
+	if err := settle(r.read(5)[4], "good"); err != nil {
+		t.Fatal(err)
+	}
+	if got := committed(t, brokers, out, 1); !slices.Equal(got, []string{"good"}) {
+		t.Fatalf("committed %v", got)
+	}
+	if n := told(t, a, "stale-"+in); n != 5 {
+		t.Fatalf("the group is at %d, want 5", n)
+	}
+}
