@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -52,17 +53,33 @@ func (s *Source) Consume(ctx context.Context, group string, mode CommitMode, han
 	sub := joined.(*Subscription)
 	defer func() { _ = sub.Close(context.WithoutCancel(ctx)) }()
 	for ctx.Err() == nil {
-		batches, err := sub.Fetch(ctx, rollcall.FetchRequest{Max: 500, Min: 1, Wait: time.Second})
-		if lasting(err) {
+		batches, err := sub.fetch(ctx, 500)
+		if err != nil {
 			return err
 		}
 		for _, b := range batches {
+			if len(b.Deliveries) == 0 { // only offsets that nobody gets
+				continue
+			}
 			if err := owner.work(ctx, sub, mode, b, handler); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// fetch for those who have no engine that tells what is wrong: what lasts is an error,
+// and what may pass is warned of.
+func (s *Subscription) fetch(ctx context.Context, most int) ([]rollcall.Batch, error) {
+	batches, err := s.Fetch(ctx, rollcall.FetchRequest{Max: most, Min: 1, Wait: time.Second})
+	switch {
+	case lasting(err) || errors.Is(err, rollcall.ErrNoDestination):
+		return nil, err
+	case err != nil && ctx.Err() == nil:
+		s.source.cluster.warn("nothing comes, and it is tried again: %v", err)
+	}
+	return batches, nil
 }
 
 // work is one batch, with its commit; partitions wait for it before they go.

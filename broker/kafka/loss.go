@@ -52,7 +52,8 @@ func (s *Subscription) verify(ctx context.Context, numbers []int32, starts []rol
 func (s *Subscription) start(number int32, at rollcall.Position, first, end int64) (place, error) {
 	name := s.source.topic.name
 	switch {
-	case at.IsZero(): // nothing of it is known: the earliest; what was before it, nobody promised
+	case at.IsZero(): // nothing of it is known: the earliest
+		s.beginsAt(number, first)
 		return place{0, -1}, nil
 	case at.Incarnation != s.source.topic.id:
 		return place{}, fmt.Errorf("%w: kafka: topic %q, partition %d: the group's position is of the topic with the id %s, and this one has %s: it was deleted and made again", rollcall.ErrDamaged, name, number, idText(at.Incarnation), idText(s.source.topic.id))
@@ -66,6 +67,14 @@ func (s *Subscription) start(number int32, at rollcall.Position, first, end int6
 		return place{at.Offset, first}, nil
 	}
 	return place{}, s.overtaken(number, at.Offset, first)
+}
+
+// beginsAt tells of messages that were removed before a group without a place came to
+// them: nobody knows whether it should have had them.
+func (s *Subscription) beginsAt(number int32, first int64) {
+	if first > 0 {
+		s.source.cluster.warn("topic %q, partition %d: group %q has done nothing of it and begins at offset %d: what was before was removed (retention, or an operator)", s.source.topic.name, number, s.group, first)
+	}
 }
 
 // goOn behind what is lost, because the operator said so.
@@ -144,6 +153,7 @@ func (s *Subscription) outOfRange(p *part) {
 	case err != nil:
 		s.fail(fmt.Errorf("%w: kafka: topic %q, partition %d: offset %d is not there, and where the log begins could not be found out: %w", rollcall.ErrDamaged, s.source.topic.name, p.number, p.next, err))
 	case p.next < 0: // it was to begin at the earliest, and that went away meanwhile
+		s.beginsAt(p.number, first)
 		s.moveTo(&move{part: p, from: first, behind: true, done: make(chan struct{})})
 	case p.next > first:
 		s.fail(fmt.Errorf("%w: kafka: topic %q, partition %d: offset %d is to be read next and lies behind the end: the log was cut off", rollcall.ErrDamaged, s.source.topic.name, p.number, p.next))

@@ -91,6 +91,7 @@ type move struct {
 	token   rollcall.Token
 	session uint64
 	behind  bool // what was handed over stays so, and what lies before from never comes
+	again   bool // what is settled stays so, also above from, and nothing else counts as done
 	done    chan struct{}
 }
 
@@ -109,6 +110,9 @@ func (s *Subscription) reposition(m *move) {
 	if s.parts[p.number] != p || p.letting {
 		return
 	}
+	if m.again && (m.session != p.session || m.from >= p.handed) { // it comes anyway
+		return
+	}
 	name, to := s.source.topic.name, kgo.EpochOffset{Epoch: -1, Offset: m.from}
 	s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{name: {p.number: to}})
 	if s.client.CommittedOffsets()[name][p.number] != to {
@@ -124,7 +128,11 @@ func (s *Subscription) reposition(m *move) {
 		p.next = m.from
 		return
 	}
-	p.begin(place{m.from, m.from}, m.token, m.session)
+	if m.again {
+		p.next, p.epoch, p.handed, p.buffer = m.from, -1, m.from, nil
+	} else {
+		p.begin(place{m.from, m.from}, m.token, m.session)
+	}
 	s.readOn(p)
 }
 

@@ -198,7 +198,7 @@ func (s *Subscription) settle(x rollcall.Settlement) error {
 		return nil
 	}
 	// Kafka brings one message again only with those behind it.
-	s.moveTo(&move{part: p, from: int64(x.Receipt.Number), token: p.token, session: p.session, done: make(chan struct{})})
+	s.moveTo(&move{part: p, from: int64(x.Receipt.Number), session: p.session, again: true, done: make(chan struct{})})
 	return nil
 }
 
@@ -214,6 +214,7 @@ func (s *Subscription) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), s.source.config.RebalanceTimeout)
 	defer done()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(commitPatience, done) })()
 	left := s.client.LeaveGroupContext(leaving)
 	s.ended.Wait()
 	s.mu.Lock()

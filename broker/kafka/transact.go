@@ -124,6 +124,10 @@ func (t *Transactor) Transact(ctx context.Context, settled []rollcall.Settlement
 	if len(out) == 0 && len(settled) == 0 {
 		return nil
 	}
+	// A broker that is away does not hold the caller for ever: what takes longer is
+	// aborted by the broker anyway.
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
 	records, err := t.records(ctx, out)
 	if err != nil {
 		return err
@@ -139,14 +143,15 @@ func (t *Transactor) Transact(ctx context.Context, settled []rollcall.Settlement
 	if len(records) == 0 { // no transaction is needed, and the client would not end one
 		return t.moveOnly(ctx, settled)
 	}
-	lost := t.answers.lost.Load()
+	answers := t.answers
+	lost := answers.lost.Load()
 	if err := t.run(ctx, settled, records); err != nil {
-		doubt := errors.Is(err, errUnconfirmed) || errors.Is(err, errCommit) && t.answers.lost.Load() != lost
+		doubt := errors.Is(err, errUnconfirmed) || errors.Is(err, errCommit) && answers.lost.Load() != lost
 		t.abandon(ctx)
 		if doubt {
 			return fmt.Errorf("%w: kafka: transaction of %q: %w", rollcall.ErrInDoubt, t.id, err)
 		}
-		return denied(fmt.Errorf("%w: kafka: transaction of %q was aborted: %w", rollcall.ErrTryAgain, t.id, err))
+		return denied(fmt.Errorf("%w: kafka: transaction of %q was aborted: %w", rollcall.ErrTryAgain, t.id, answers.because(err)))
 	}
 	return nil
 }
@@ -160,10 +165,8 @@ func (t *Transactor) run(ctx context.Context, settled []rollcall.Settlement, rec
 	if err := t.client.BeginTransaction(); err != nil {
 		return err
 	}
-	for _, r := range t.client.ProduceSync(ctx, records...) {
-		if r.Err != nil {
-			return fmt.Errorf("topic %q: %w", r.Record.Topic, r.Err)
-		}
+	if err := t.produce(ctx, records); err != nil {
+		return err
 	}
 	if len(settled) > 0 {
 		if err := t.move(ctx, settled); err != nil {
@@ -185,6 +188,25 @@ func (t *Transactor) run(ctx context.Context, settled []rollcall.Settlement, rec
 		return fmt.Errorf("%w: %w", errCommit, err)
 	}
 	return fmt.Errorf("%w: %w", errUnconfirmed, err)
+}
+
+// produce waits until all are stored, no longer than ctx. The client itself goes on with
+// what it has sent once, until it is given up.
+func (t *Transactor) produce(ctx context.Context, records []*kgo.Record) error {
+	results := make(chan kgo.ProduceResults, 1)
+	client := t.client
+	go func() { results <- client.ProduceSync(ctx, records...) }()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("no answer in time: %w", context.Cause(ctx))
+	case all := <-results:
+		for _, r := range all {
+			if r.Err != nil {
+				return fmt.Errorf("topic %q: %w", r.Record.Topic, r.Err)
+			}
+		}
+		return nil
+	}
 }
 
 // abandon aborts what can be aborted, and gives up the producer.
@@ -230,6 +252,9 @@ func (t *Transactor) records(ctx context.Context, out map[string][]rollcall.Mess
 // move puts the positions behind what was settled into the transaction. The broker
 // refuses a member that the group has gone on without.
 func (t *Transactor) move(ctx context.Context, settled []rollcall.Settlement) error {
+	// Who we are comes before what is ours: a member that lost its partitions and
+	// joined again between the two would move what is others' with its new name.
+	member, generation := t.member.client.GroupMetadata()
 	next, err := t.member.behind(settled)
 	if err != nil {
 		return err
@@ -240,7 +265,7 @@ func (t *Transactor) move(ctx context.Context, settled []rollcall.Settlement) er
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = t.id, t.member.group, id, epoch
-	req.MemberID, req.Generation = t.member.client.GroupMetadata()
+	req.MemberID, req.Generation = member, generation
 	if instance := t.member.source.config.Instance; instance != "" {
 		req.InstanceID = &instance
 	}

@@ -141,6 +141,7 @@ func TestTransformer(t *testing.T) {
 			}
 		}
 	}
+	begun := time.Now()
 	stops := []func(){start("a-" + in)}
 	for i := range 3 {
 		time.Sleep(300 * time.Millisecond)
@@ -155,6 +156,9 @@ func TestTransformer(t *testing.T) {
 		}
 	}
 	got := committed(t, brokers, out, messages)
+	if took := time.Since(begun); took > time.Minute {
+		t.Errorf("it took %v: a member stood still until the others went on without it (RebalanceTimeout)", took)
+	}
 	for _, stop := range stops {
 		stop()
 	}

@@ -79,8 +79,8 @@ func (t *Transformer) Run(ctx context.Context) error {
 
 // step is one transaction.
 func (t *Transformer) step(ctx context.Context) error {
-	batches, err := t.sub.Fetch(ctx, rollcall.FetchRequest{Max: t.config.Batch, Min: 1, Wait: time.Second})
-	if lasting(err) {
+	batches, err := t.sub.fetch(ctx, t.config.Batch)
+	if err != nil {
 		return err
 	}
 	failed, err := t.work(ctx, batches)
