@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestPublishKilled: one pipeline sends on what took effect, another writes it down.
@@ -101,5 +104,43 @@ effect: {table: {name: ledger, mode: insert, columns: {id: payload.id, of: key}}
 	}
 	if n := number(t, done.db, "SELECT count(*) FROM ledger WHERE of <> 'c' || (id % 7)"); n != 0 {
 		t.Errorf("%d have another key than they were sent with", n)
+	}
+}
+
+// TestPublishForeign: a message of a plain client has no id and no stamp. It gets
+// both in the outbox, and goes on once, with its headers.
+func TestPublishForeign(t *testing.T) {
+	brokers, folder := fakeKafka(t), t.TempDir()
+	for _, topic := range []string{"plain", "plain-done"} {
+		if err := makeTopic(brokers, topic, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	record := kgo.Record{Topic: "plain", Key: []byte("k"), Value: []byte(`{"id": 1}`), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("t-1")}}}
+	if err := client.ProduceSync(ctx, &record).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []struct{ name, effect string }{
+		{"plain", "{publish: {destination: plain-done}}"},
+		{"plain-done", "{table: {name: ledger, mode: insert, columns: {id: payload.id, key: key, trace: header.trace, mid: id}}}"},
+	} {
+		writeFile(t, folder, f.name+".yaml", fmt.Sprintf("name: %s\nsource: {kafka: {brokers: [%q], topic: %s}}\nstore: {sqlite: {path: %s.db}}\neffect: %s\n",
+			f.name, brokers, f.name, f.name, f.effect))
+	}
+	p := &place{folder: folder, db: openDB(t, "sqlite", "file:"+filepath.Join(folder, "plain-done.db")+"?_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_txlock=immediate")}
+	execute(t, p.db, "CREATE TABLE ledger (id INTEGER NOT NULL, key TEXT, trace TEXT, mid TEXT)")
+	for range 2 {
+		ran(t, folder, "run", "--until-empty", "plain.yaml")
+		ran(t, folder, "run", "--until-empty", "plain-done.yaml")
+	}
+	if got := p.rows(t, "SELECT id, key, trace, length(mid) FROM ledger"); got != "1|k|t-1|36" {
+		t.Errorf("ledger: %s", got)
 	}
 }
