@@ -30,6 +30,7 @@ func (f *File) check() []*Error {
 	}
 	c.http()
 	c.redis()
+	c.publishes()
 	c.guarantees()
 	if len(c.problems) == 0 {
 		c.tables()
@@ -75,7 +76,7 @@ func (c *checker) chosen(path string, ok bool, example string) {
 func (c *checker) named(path, name string) {
 	switch {
 	case strings.TrimSpace(name) == "":
-		c.problem(path, requiredNext[path], "%s is empty", path)
+		c.problem(path, nextFor(path), "%s is empty", path)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		c.problem(path, "use letters, digits, - and _", "%s holds control characters: %q", path, name)
 	}
@@ -142,8 +143,9 @@ func (c *checker) guarantees() {
 
 func (c *checker) effect(i int) {
 	at := fmt.Sprintf("effect[%d]", i)
-	t := c.file.Effect[i].Table
-	if t == nil && (c.file.Effect[i].HTTP != nil || c.file.Effect[i].Redis != nil) {
+	e := &c.file.Effect[i]
+	t := e.Table
+	if t == nil && (e.HTTP != nil || e.Redis != nil || e.Publish != nil) {
 		return
 	}
 	if t == nil {

@@ -138,6 +138,7 @@ var requiredNext = map[string]string{
 	"http.url":                    "say where messages are posted: url: https://bank.example/pay",
 	"redis.addr":                  "say where the server is: addr: 127.0.0.1:6379",
 	"redis.set":                   nextSet,
+	"publish.destination":         "say where the messages go: destination: orders-done",
 	"set.key":                     nextSet,
 	"set.value":                   nextSet,
 	"set.number":                  nextSet,

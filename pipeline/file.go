@@ -104,8 +104,8 @@ type Effect struct {
 	HTTP *HTTP `yaml:"http"`
 	// Redis sets a key, by the same way.
 	Redis *Redis `yaml:"redis"`
-
-	Publish Later `yaml:"publish" next:"write a row with effect: {table: …} and publish from there"`
+	// Publish sends the message on to another destination, by the same way.
+	Publish *Publish `yaml:"publish"`
 }
 
 // Path is where the file was read.

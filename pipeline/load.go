@@ -59,6 +59,11 @@ func (f *File) hide() {
 	if k := f.Source.Kafka; k != nil && k.SASL != nil {
 		f.redactor.hideWord(k.SASL.Password)
 	}
+	for _, p := range f.Publishes() {
+		if k := p.Kafka; k != nil && k.SASL != nil {
+			f.redactor.hideWord(k.SASL.Password)
+		}
+	}
 	for _, r := range f.RedisServers() {
 		f.redactor.hideWord(r.Password)
 	}

@@ -16,8 +16,8 @@ type RedisRow func(server, key string, number uint64, value []byte) rollcall.Mes
 // the file that lies outside of the database into the outbox of the same
 // transaction. X is the type of the store's transactions.
 func WithOutbox[X any](f *File, outbox rollcall.Outbox[X], tables rollcall.BatchHandler[X], row RedisRow) rollcall.BatchHandler[X] {
-	receivers, sets := f.receivers(), f.sets()
-	if len(receivers)+len(sets) == 0 {
+	receivers, sets, forwards := f.receivers(), f.sets(), f.forwards()
+	if len(receivers)+len(sets)+len(forwards) == 0 {
 		return tables
 	}
 	return func(ctx context.Context, tx X, ms []rollcall.Message) ([]error, error) {
@@ -26,7 +26,7 @@ func WithOutbox[X any](f *File, outbox rollcall.Outbox[X], tables rollcall.Batch
 		outcomes, rows := make([]error, len(ms)), make([][]rollcall.Message, len(ms))
 		var good []int
 		for i := range ms {
-			if rows[i], outcomes[i] = redisRows(sets, &ms[i], row); outcomes[i] == nil {
+			if rows[i], outcomes[i] = outboxRows(sets, forwards, &ms[i], row); outcomes[i] == nil {
 				good = append(good, i)
 			}
 		}
@@ -48,6 +48,16 @@ func WithOutbox[X any](f *File, outbox rollcall.Outbox[X], tables rollcall.Batch
 		}
 		return outcomes, outbox.Enqueue(ctx, tx, all)
 	}
+}
+
+// outboxRows are the rows of a message that it may lack something for.
+func outboxRows(sets []set, forwards []forward, m *rollcall.Message, row RedisRow) ([]rollcall.Message, error) {
+	rows, err := redisRows(sets, m, row)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := publishRows(forwards, m)
+	return append(rows, sent...), err
 }
 
 // through runs the tables for some of the messages and notes their outcomes.

@@ -122,7 +122,7 @@ func (c *checker) redis() {
 		at := fmt.Sprintf("effect[%d].redis", i)
 		name := cmp.Or(e.Redis.Name, c.file.Name)
 		switch {
-		case e.Table != nil || e.HTTP != nil:
+		case e.Table != nil || e.HTTP != nil || e.Publish != nil:
 			c.problem(at, "make an entry of each: effect: [{table: …}, {redis: …}]", "one entry has redis and another effect")
 		case i < c.lastTable():
 			c.problem(at, "write the tables first: keys are set for messages that took effect there", "redis stands before a table")

@@ -92,7 +92,7 @@ func fits(s *jsonschema.Schema, text string) error {
 var onlyParse = []string{"references", "a reference is no structure", "key that is not used", "window", "add without a record",
 	"a cycle without a record", "identifiers", "secrets in names, checked", "a machine with a cycle and no record",
 	"a window shorter than how late a message can come", "the retention longer than the window, by default",
-	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice",
+	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice", "publish to Kafka",
 	"stores that name no server", "a url for mysql", "no database for mysql",
 	"kafka names no broker", "plain without tls", "scram without a password", "a token and a password", "a token for scram", "oauthbearer without a token",
 	"a certificate without its key", "a key without its certificate"}

@@ -59,7 +59,7 @@ func buildSchema(t *testing.T) node {
 // readComments takes the comments of types and fields from the source.
 func readComments(t *testing.T) map[string]string {
 	out := map[string]string{}
-	for _, name := range []string{"file.go", "kafka.go", "store.go", "table.go", "http.go", "redis.go"} {
+	for _, name := range []string{"file.go", "kafka.go", "store.go", "table.go", "http.go", "redis.go", "publish.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

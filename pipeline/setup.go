@@ -28,5 +28,8 @@ func (f *File) Setup() guarantee.Setup {
 	for _, r := range f.RedisServers() {
 		s.Redis = append(s.Redis, r.Name)
 	}
+	for _, p := range f.Publishes() {
+		s.Publish = append(s.Publish, p.Destination)
+	}
 	return s
 }

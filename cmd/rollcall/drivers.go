@@ -121,9 +121,9 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 // redisRow makes the outbox row of a Redis effect.
 var redisRow pipeline.RedisRow = redisset.Message
 
-// openSender is the sender of what a pipeline writes into its outbox; nil when
-// that is nothing. Nothing is connected yet.
-func openSender(f *pipeline.File) (rollcall.Sender, error) {
+// openRequests is the sender of requests and keys; nil when a pipeline has none.
+// Nothing is connected yet.
+func openRequests(f *pipeline.File) (rollcall.Sender, error) {
 	var sender rollcall.Sender
 	requests, err := f.Sender()
 	if err != nil {

@@ -37,13 +37,9 @@ func inAddress(_, next, what string) error { return usage(errors.New(what), next
 func openKafka(ctx context.Context, a *app, at pipeline.Kafka, bad wrong) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
-	config, err := kafkaConfig(a, &at, bad)
+	cluster, err := openCluster(ctx, a, &at, bad)
 	if err != nil {
 		return nil, err
-	}
-	cluster, err := kafka.Open(ctx, at.Brokers, config)
-	if err != nil {
-		return nil, unfitKafka("brokers", bad, err)
 	}
 	source, err := cluster.Source(ctx, at.Topic, kafka.SourceConfig{
 		SessionTimeout: at.SessionTimeout, RebalanceTimeout: at.RebalanceTimeout, Protocol: kafka.Protocol(at.Protocol),
@@ -57,6 +53,18 @@ func openKafka(ctx context.Context, a *app, at pipeline.Kafka, bad wrong) (*brok
 		cluster.Close()
 		return nil
 	}}, nil
+}
+
+func openCluster(ctx context.Context, a *app, at *pipeline.Kafka, bad wrong) (*kafka.Cluster, error) {
+	config, err := kafkaConfig(a, at, bad)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := kafka.Open(ctx, at.Brokers, config)
+	if err != nil {
+		return nil, unfitKafka("brokers", bad, err)
+	}
+	return cluster, nil
 }
 
 // unfitKafka tells a mistake of the user from a cluster that is away, or refuses us.

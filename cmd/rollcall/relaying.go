@@ -27,8 +27,8 @@ const standby = 30 * time.Second
 // of the outbox in one transaction, and after a crash made again at most.
 const requestBatch = 20
 
-func newRelaying(p *pipe, observer rollcall.Observer) (*relaying, error) {
-	sender, err := openSender(p.file)
+func newRelaying(ctx context.Context, a *app, p *pipe, observer rollcall.Observer) (*relaying, error) {
+	sender, err := openSender(ctx, a, p)
 	if err != nil || sender == nil {
 		return &relaying{}, err
 	}
@@ -97,7 +97,7 @@ func (r *relaying) account(ctx context.Context, a *app, group string) (keptReque
 		return k, errors.Join(err, a.objectIf(err == nil, k))
 	}
 	what, all, some := "http", "all requests are sent", "some requests wait to be sent"
-	if len(r.pipe.file.RedisServers()) > 0 {
+	if len(r.pipe.file.RedisServers())+len(r.pipe.file.Publishes()) > 0 {
 		what, all, some = "outbox", "all is sent", "some waits to be sent"
 	}
 	if !k.Drained {

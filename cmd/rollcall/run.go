@@ -116,7 +116,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 	config := o.config(p.file)
 	config.Observer = meter
 	consumer := p.consume(p.broker.source, config)
-	requests, err := newRelaying(p, meter)
+	requests, err := newRelaying(ctx, a, p, meter)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func TestShown(t *testing.T) {
 	tests := testNames(t)
 	pages := map[string]string{"case": "../../docs/kit-cases.md"}
 	m := model.Load()
-	witnesses := slices.Clone(faults)
+	witnesses := slices.Concat(faults, httpFaults, redisFaults, publishFaults)
 	for name, by := range kafkaShown {
 		if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name }) {
 			t.Errorf("there is no fault %q", name)
@@ -103,7 +103,7 @@ func TestShown(t *testing.T) {
 		}
 	}
 	for name, by := range serverShown {
-		known := slices.ContainsFunc(slices.Concat(faults, httpFaults, redisFaults), func(f fault) bool {
+		known := slices.ContainsFunc(slices.Concat(faults, httpFaults, redisFaults, publishFaults), func(f fault) bool {
 			return f.name == name && f.shownWith(Embedded, Postgres) == by && f.shownWith(Embedded, SQLite) == f.shown
 		})
 		if !known || !tests[by] {

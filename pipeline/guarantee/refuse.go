@@ -29,7 +29,7 @@ func (s Setup) Refuse() []Refusal {
 	s = s.withDefaults()
 	out := append(s.refuseStore(), s.refuseBy()...)
 	out = append(out, s.refuseWindow()...)
-	return append(append(out, s.refuseTables()...), s.refuseHTTP()...)
+	return slices.Concat(out, s.refuseTables(), s.refuseHTTP(), s.refusePublish())
 }
 
 func (s Setup) refuseStore() []Refusal {

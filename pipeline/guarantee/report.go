@@ -72,6 +72,9 @@ func (s Setup) Report() Report {
 	if len(s.Redis) > 0 {
 		all = append(all, redisFaults...)
 	}
+	if len(s.Publish) > 0 {
+		all = append(all, publishFaults...)
+	}
 	for i := range all {
 		f := &all[i]
 		a, window := f.of(s), ""
@@ -134,7 +137,7 @@ func (s Setup) conditions() []string {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
 	out = append(append(out, s.Broker.Conditions...), s.Store.Conditions...)
-	return append(append(out, s.httpConditions()...), s.redisConditions()...)
+	return slices.Concat(out, s.httpConditions(), s.redisConditions(), s.publishConditions())
 }
 
 func (s Setup) windowCondition() string {

@@ -38,6 +38,8 @@ type Setup struct {
 	HTTP []HTTP
 	// Redis are the servers of which keys are set.
 	Redis []string
+	// Publish are the destinations that messages are sent on to.
+	Publish []string
 }
 
 // HTTP is a receiver of requests.
