@@ -14,6 +14,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// ErrRefused: the cluster does not take us (user, password, token, certificate, rights),
+// or we do not take its certificate. Such errors are rollcall.ErrConfig too.
+var ErrRefused = errors.New("kafka: refused")
+
+// refused marks an error as ErrRefused; its text stays as it is.
+type refused struct{ error }
+
+func (r refused) Is(target error) bool { return target == ErrRefused }
+func (r refused) Unwrap() error        { return r.error }
+
 // unreachable tells a refusal, which lasts, from a broker that is away.
 func unreachable(brokers []string, err error) error {
 	next, _ := refusal(err)
@@ -82,7 +92,7 @@ func denied(err error) error {
 	default:
 		return err
 	}
-	return fmt.Errorf("%w: %w; %s (docs/kafka.md)", rollcall.ErrConfig, err, next)
+	return refused{fmt.Errorf("%w: %w; %s (docs/kafka.md)", rollcall.ErrConfig, err, next)}
 }
 
 // unopened says why Open failed, and as whom we came. ErrConfig when only another
@@ -97,7 +107,7 @@ func (c Config) unopened(brokers []string, err error) error {
 		err = fmt.Errorf("%w (we came with %s)", err, shown(c.TLS.Certificates[0]))
 	}
 	if lasts {
-		err = fmt.Errorf("%w: %w", rollcall.ErrConfig, err)
+		err = refused{fmt.Errorf("%w: %w", rollcall.ErrConfig, err)}
 	}
 	return err
 }

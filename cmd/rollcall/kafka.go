@@ -70,7 +70,8 @@ func openCluster(ctx context.Context, a *app, at *pipeline.Kafka, bad wrong) (*k
 // unfitKafka tells a mistake of the user from a cluster that is away, or refuses us.
 func unfitKafka(field string, bad wrong, err error) error {
 	what, next := lastStep(err)
-	if errors.Is(err, rollcall.ErrConfig) || errors.Is(err, rollcall.ErrNoDestination) {
+	mistake := errors.Is(err, rollcall.ErrConfig) || errors.Is(err, rollcall.ErrNoDestination)
+	if mistake && !errors.Is(err, kafka.ErrRefused) {
 		return bad(field, next, what)
 	}
 	return &failure{exitServer, errors.New(what), cmp.Or(next, "see that the cluster runs and takes this user; nothing was sent or read")}
@@ -85,12 +86,16 @@ func lastStep(err error) (what, next string) {
 	return text, ""
 }
 
-// endedKafka is why run ended by itself: messages that are gone are a finding.
+// endedKafka is why run ended by itself: messages that are gone are a finding, a right
+// that was taken is the cluster's refusal.
 func endedKafka(f *pipeline.File, err error) error {
-	if f.Source.Kafka == nil || !errors.Is(err, rollcall.ErrDamaged) {
+	if f.Source.Kafka == nil || !errors.Is(err, rollcall.ErrDamaged) && !errors.Is(err, kafka.ErrRefused) {
 		return err
 	}
 	what, next := lastStep(err)
+	if errors.Is(err, kafka.ErrRefused) {
+		return &failure{exitServer, errors.New(what), next}
+	}
 	return findings(errors.New(what), next)
 }
 
