@@ -1,7 +1,7 @@
 // Package kafka is the driver of Apache Kafka, on franz-go.
 //
 //	cluster, err := kafka.Open(ctx, []string{"127.0.0.1:9092"}, kafka.Config{})
-//	source, err := cluster.Source(ctx, "orders")
+//	source, err := cluster.Source(ctx, "orders", kafka.SourceConfig{})
 //	publisher := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{})
 //
 // What "once" means here. A group's place is what its store holds, committed with
