@@ -101,7 +101,11 @@ func TestMaskedColumn(t *testing.T) {
 // TestMaskedLines: what of a line is shown.
 func TestMaskedLines(t *testing.T) {
 	for line, want := range map[string]string{
-		`secret: s3cr3t`: `secret: ***`,
+		`secret: s3cr3t`:                              `secret: ***`,
+		`sasl: {user: app, pasword: s3cr3t}`:          `sasl: {user: app, pasword: ***}`,
+		`sasl: {user: app, passwd: s3cr3t}`:           `sasl: {user: app, passwd: ***}`,
+		`sasl: {user: app, pwd: s3cr3t}`:              `sasl: {user: app, pwd: ***}`,
+		`token: s3cr3t`:                               `token: ***`,
 		`http: {url: "https://a/b", secret: "s3, 3"}`: `http: {url: "https://a/b", secret: ***}`,
 		`secret: "${SECRET}"`:                         `secret: "${SECRET}"`,
 		`secret: "${file:s}"`:                         `secret: "${file:s}"`,

@@ -204,3 +204,47 @@ func refusal(req *kmsg.ProduceRequest) kmsg.Response {
 	}
 	return resp
 }
+
+// TestCloseWhileOneIsMissed: a member is gone without a word, another joins, and the
+// broker lets nobody leave until the dead one's session is over. Close drains at once and
+// does not wait for that.
+func TestCloseWhileOneIsMissed(t *testing.T) {
+	brokers := real(t)
+	topic := newTopic(t, admin(t, brokers), 4, nil)
+	long := func(c *kafka.Cluster) *kafka.Source {
+		s, err := c.Source(t.Context(), topic, kafka.SourceConfig{SessionTimeout: 40 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	staying := subscribe(t, long(open(t, brokers)), "missed-"+topic)
+	away, proxy := through(t, brokers)
+	subscribe(t, long(away), "missed-"+topic)
+	wait(t, "both to have partitions", func() bool { return owners(t, brokers, "missed-"+topic) == 2 })
+	proxy.Refuse()
+	subscribe(t, long(open(t, brokers)), "missed-"+topic)
+	time.Sleep(2 * time.Second) // the first hears of it, and is waiting to meet the others
+	begun := time.Now()
+	if err := staying.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 15*time.Second {
+		t.Fatalf("Close took %v", took)
+	}
+}
+
+// owners is how many members of the group have partitions.
+func owners(t *testing.T, brokers []string, group string) (n int) {
+	t.Helper()
+	groups, err := admin(t, brokers).DescribeGroups(t.Context(), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range groups[group].Members {
+		if c, ok := m.Assigned.AsConsumer(); ok && len(c.Topics) > 0 {
+			n++
+		}
+	}
+	return n
+}

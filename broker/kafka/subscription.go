@@ -22,7 +22,8 @@ type Subscription struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup // our goroutines
 	stop   context.CancelFunc
-	alive  context.Context // ends when Close begins
+	cut    context.CancelFunc // ends the client's requests
+	alive  context.Context    // ends when Close begins
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and made anew when there is more to fetch
@@ -50,7 +51,10 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 	if err != nil {
 		return nil, err
 	}
+	var network context.Context
+	network, sub.cut = context.WithCancel(context.Background())
 	options, err := s.cluster.options(append(group,
+		kgo.WithContext(network),
 		kgo.ConsumerGroup(request.Group),
 		kgo.ConsumeTopics(s.topic.name),
 		kgo.OnPartitionsAssigned(sub.assigned),
@@ -64,6 +68,7 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 	sub.ctx, sub.cancel = context.WithCancel(context.Background())
 	sub.alive, sub.stop = context.WithCancel(sub.ctx)
 	if sub.client, err = kgo.NewClient(options...); err != nil {
+		sub.cut()
 		sub.cancel()
 		return nil, fmt.Errorf("%w: kafka: %w", rollcall.ErrConfig, err)
 	}
@@ -212,19 +217,31 @@ func (s *Subscription) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.wake()
 	s.mu.Unlock()
-	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), s.source.config.RebalanceTimeout)
+	s.mu.Lock()
+	owned := s.all()
+	s.mu.Unlock()
+	s.drop(s.ctx, owned) // at once: leaving may have to wait for others
+	leaving, done := context.WithTimeout(context.WithoutCancel(ctx), leavePatience)
 	defer done()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(commitPatience, done) })()
 	left := s.client.LeaveGroupContext(leaving)
+	if left != nil {
+		s.cut() // a join that is under way would be waited for, as long as a dead member's session
+	}
 	s.ended.Wait()
 	s.mu.Lock()
 	rest := s.all()
 	s.mu.Unlock()
-	s.drop(s.ctx, rest) // what the client could not let go in time
+	s.drop(s.ctx, rest) // what came meanwhile
 	s.cancel()
 	s.client.CloseAllowingRebalance()
+	s.cut()
 	if left != nil && !errors.Is(left, context.Canceled) {
 		s.source.cluster.warn("group %q could not be left: %v; the others get its partitions after the session timeout (%v)", s.group, left, s.source.config.SessionTimeout)
 	}
 	return nil
 }
+
+// leavePatience is how long leaving the group may take. While another member is missed,
+// the broker lets nobody leave.
+const leavePatience = 5 * time.Second
