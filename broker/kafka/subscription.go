@@ -63,6 +63,7 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 		kgo.AdjustFetchOffsetsFn(sub.starts),
 	)...)
 	if err != nil {
+		sub.cut()
 		return nil, err
 	}
 	sub.ctx, sub.cancel = context.WithCancel(context.Background())
@@ -216,8 +217,6 @@ func (s *Subscription) Close(ctx context.Context) error {
 	s.stop()
 	s.mu.Lock()
 	s.wake()
-	s.mu.Unlock()
-	s.mu.Lock()
 	owned := s.all()
 	s.mu.Unlock()
 	s.drop(s.ctx, owned) // at once: leaving may have to wait for others
