@@ -82,6 +82,8 @@ type Roll struct {
 	// whether its log was cut off since. 0: none.
 	seen  uint64
 	epoch int32
+	// begun is the offset at which the group began with a partition.
+	begun uint64
 }
 
 // withEpoch begins the data of a roll that has an epoch. Sets begin with their
@@ -142,6 +144,10 @@ func (r *Roll) Row() (RollRow, error) {
 	return RollRow{Scope: r.Scope, Data: data}, err
 }
 
+// Begun is the offset at which the group began with a partition: what was below was
+// gone already, and never its own. 0: at the first.
+func (r *Roll) Begun() uint64 { return r.begun }
+
 // Floor is the number up to which everything is done.
 func (r *Roll) Floor() uint64 { return r.set.Floor() }
 
@@ -162,6 +168,24 @@ func (r *Roll) Missing() uint64 {
 func (r *Roll) Gaps(yield func(first, last uint64) bool) {
 	for g := range r.set.Gaps() {
 		if !yield(g.First, g.Last) {
+			return
+		}
+	}
+}
+
+// Done are the numbers done, in order, as ranges first, last.
+func (r *Roll) Done(yield func(first, last uint64) bool) {
+	for d := range r.set.Ranges() {
+		if !yield(d.First, d.Last) {
+			return
+		}
+	}
+}
+
+// GivenUp are the numbers that the roll cannot tell any more, in order, as ranges.
+func (r *Roll) GivenUp(yield func(first, last uint64) bool) {
+	for d := range r.set.UnknownRanges() {
+		if !yield(d.First, d.Last) {
 			return
 		}
 	}

@@ -1,0 +1,216 @@
+package audit
+
+import (
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/interval"
+)
+
+// places is what is known of the partitions of the destination.
+type places struct {
+	extents map[int32]rollcall.Extent
+	// What was looked up because something is missing there: which offsets (+ 1), and
+	// whose numbers lie at them; which offsets were explained, and how.
+	looked, explained map[int32]*interval.Set
+	found             map[LaneKey]*located
+	aborted           map[LaneKey]*interval.Set
+	holes             map[int32][]rollcall.Hole
+}
+
+func newPlaces() places {
+	return places{
+		extents: make(map[int32]rollcall.Extent), looked: make(map[int32]*interval.Set), explained: make(map[int32]*interval.Set),
+		found: make(map[LaneKey]*located), aborted: make(map[LaneKey]*interval.Set), holes: make(map[int32][]rollcall.Hole),
+	}
+}
+
+// tapped is how far the tap has read.
+type tapped struct {
+	on    bool
+	begin map[int32]rollcall.Extent // what was there when it began: below is not audited
+	next  map[int32]int64
+}
+
+func newTapped() tapped {
+	return tapped{begin: make(map[int32]rollcall.Extent), next: make(map[int32]int64)}
+}
+
+func (t *tapped) read(b *rollcall.Batch) {
+	n := b.Partition.Number
+	if k := len(b.Deliveries); k > 0 {
+		t.next[n] = max(t.next[n], b.Deliveries[k-1].Position.Offset+1)
+	}
+	for _, c := range b.Covered {
+		t.next[n] = max(t.next[n], c.Last+1)
+	}
+}
+
+// worked is how far the group has come.
+type worked struct {
+	on    bool
+	done  map[int32]*rollcall.Roll
+	begin map[int32]int64 // where it began: what is below was never its own
+}
+
+func newWorked() worked {
+	return worked{done: make(map[int32]*rollcall.Roll), begin: make(map[int32]int64)}
+}
+
+// Log takes where the partitions begin and end. Measure after reading books, and
+// before the tap reads, or the group's rolls are read.
+func (a *Audit) Log(extents []rollcall.Extent) {
+	for _, x := range extents {
+		if x.Partition.Destination != a.destination {
+			continue
+		}
+		n := x.Partition.Number
+		if was, ok := a.log.extents[n]; ok && was.Incarnation != x.Incarnation {
+			a.log.forget(n)
+		}
+		a.log.extents[n] = x
+		if _, ok := a.tap.begin[n]; !ok {
+			a.tap.begin[n] = x
+		}
+	}
+}
+
+// forget what was looked up in a log that is not there any more.
+func (p *places) forget(n int32) {
+	delete(p.looked, n)
+	delete(p.explained, n)
+	delete(p.holes, n)
+}
+
+// Tapping says that Deliver is called with all that lies in the destination from
+// now on.
+func (a *Audit) Tapping() { a.tap.on = true }
+
+// Group takes how far the group has worked off each partition: rolls of the
+// partitions that Log named, nil where there is none. They must be read after Log's
+// extents, and before the rolls of senders given to Done: what they say is done is
+// then in those.
+func (a *Audit) Group(rolls map[int32]*rollcall.Roll) {
+	a.group.on = true
+	for n, r := range rolls {
+		a.group.done[n] = r
+		if r != nil {
+			a.group.begin[n] = int64(r.Begun())
+		}
+	}
+}
+
+// bracket is offsets of a partition, from First up to, not including, End, among
+// which a number lies.
+type bracket struct {
+	partition  int32
+	first, end int64
+	recreated  bool // in a log that is not there any more
+}
+
+// piece is numbers whose places are bracketed alike.
+type piece struct {
+	interval.Range
+	since time.Time // the broker had acknowledged them by then
+	in    []bracket // empty: the broker tells no positions
+	// straight: each number lies one offset behind the one before it, so the bracket
+	// of a part of the piece is known exactly.
+	straight bool
+}
+
+// cut divides a straight piece at an offset; of another one it returns the whole.
+func (p *piece) cut(at int64) []piece {
+	b := p.in[0]
+	if !p.straight || at <= b.first || at >= b.end {
+		return []piece{*p}
+	}
+	low, high := *p, *p
+	n := uint64(at - b.first)
+	low.Last, high.First = p.First+n-1, p.First+n
+	low.in = []bracket{{b.partition, b.first, at, b.recreated}}
+	high.in = []bracket{{b.partition, at, b.end, b.recreated}}
+	return []piece{low, high}
+}
+
+// pieces divides numbers of a lane at its marks.
+func (a *Audit) pieces(l *lane, r interval.Range) []piece {
+	all := l.books.all()
+	positions := len(a.log.extents) > 0 && len(all.marks) > 0
+	for _, m := range all.marks {
+		positions = positions && !m.Position.IsZero()
+	}
+	var out []piece
+	for first := r.First; ; {
+		last, since := r.Last, all.at
+		for _, m := range all.marks {
+			if m.Sequence >= first {
+				since = m.Time
+				if m.Sequence == first {
+					last = first
+				} else {
+					last = min(last, m.Sequence-1)
+				}
+				break
+			}
+		}
+		p := piece{Range: interval.Range{First: first, Last: last}, since: since}
+		if positions {
+			a.bracket(l, all, &p)
+		}
+		out = append(out, p)
+		if last == r.Last {
+			return out
+		}
+		first = last + 1
+	}
+}
+
+// bracket finds where the numbers of a piece can lie: in one partition if the lane
+// is that partition's, else in each.
+func (a *Audit) bracket(l *lane, all *page, p *piece) {
+	if all.given > 0 && all.only(int32(l.key.Lane)) {
+		before, after, b := a.between(all, p, int32(l.key.Lane))
+		if before != nil && after != nil && after.Sequence-before.Sequence == uint64(after.Position.Offset-before.Position.Offset) {
+			from := before.Position.Offset - int64(before.Sequence)
+			b.first, b.end, p.straight = from+int64(p.First), from+int64(p.Last)+1, true
+		}
+		p.in = []bracket{b}
+		return
+	}
+	for n := range a.log.extents {
+		_, _, b := a.between(all, p, n)
+		p.in = append(p.in, b)
+	}
+}
+
+// only reports whether all marks lie in one partition.
+func (p *page) only(partition int32) bool {
+	for _, m := range p.marks {
+		if m.Partition != partition {
+			return false
+		}
+	}
+	return true
+}
+
+// between are the marks of a partition on both sides of a piece, or on it, and the
+// offsets that they leave.
+func (a *Audit) between(all *page, p *piece, partition int32) (before, after *rollcall.Mark, b bracket) {
+	x := a.log.extents[partition]
+	b = bracket{partition: partition, end: x.End}
+	for i := range all.marks {
+		m := &all.marks[i]
+		switch {
+		case m.Partition != partition:
+		case m.Sequence < p.First && m.Position.Incarnation != x.Incarnation:
+			before, b.first = nil, 0 // it lies in the old log behind that one, or in this one
+		case m.Sequence < p.First:
+			before, b.first = m, m.Position.Offset+1
+		case m.Sequence == p.First: // the piece is this mark
+			return m, m, bracket{partition, m.Position.Offset, m.Position.Offset + 1, m.Position.Incarnation != x.Incarnation}
+		case after == nil:
+			after, b.end, b.recreated = m, m.Position.Offset, m.Position.Incarnation != x.Incarnation
+		}
+	}
+	return before, after, b
+}
