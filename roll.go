@@ -82,13 +82,18 @@ type Roll struct {
 	// whether its log was cut off since. 0: none.
 	seen  uint64
 	epoch int32
-	// begun is the offset at which the group began with a partition.
-	begun uint64
+	// placed: the group has a place in this partition, even if nothing of it is done,
+	// and begun is the offset at which it began.
+	placed bool
+	begun  uint64
 }
 
-// withEpoch begins the data of a roll that has an epoch. Sets begin with their
-// version, below it.
-const withEpoch = 0xE1
+// What the data of a roll can begin with, in this order: where the group began, and
+// the epoch of the last message done. Sets begin with their version, below both.
+const (
+	withBegin = 0xE2
+	withEpoch = 0xE1
+)
 
 // OpenRoll reads a roll as the store gave it.
 func OpenRoll(row RollRow) (*Roll, error) {
@@ -96,10 +101,23 @@ func OpenRoll(row RollRow) (*Roll, error) {
 	if row.Data == nil {
 		return r, nil
 	}
-	if err := r.set.UnmarshalBinary(r.readEpoch(row.Data)); err != nil {
+	if err := r.set.UnmarshalBinary(r.readEpoch(r.readBegin(row.Data))); err != nil {
 		return nil, fmt.Errorf("rollcall: roll %x is damaged, restore the store from a backup: %w", row.Scope.Bytes(), err)
 	}
 	return r, nil
+}
+
+// readBegin returns what follows it. What is cut short is left for the set to refuse.
+func (r *Roll) readBegin(data []byte) []byte {
+	if len(data) == 0 || data[0] != withBegin {
+		return data
+	}
+	begun, n := binary.Uvarint(data[1:])
+	if n <= 0 || begun > 1<<62 {
+		return nil
+	}
+	r.placed, r.begun = true, begun
+	return data[1+n:]
 }
 
 // readEpoch returns what follows it. What is cut short is left for the set to refuse.
@@ -136,6 +154,9 @@ func (r *Roll) last() Position {
 // Row is the roll as the store keeps it.
 func (r *Roll) Row() (RollRow, error) {
 	var data []byte
+	if r.placed {
+		data = binary.AppendUvarint(append(data, withBegin), r.begun)
+	}
 	if r.epoch != 0 {
 		data = binary.AppendUvarint(append(data, withEpoch), r.seen)
 		data = binary.AppendUvarint(data, uint64(r.epoch))
