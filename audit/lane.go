@@ -60,7 +60,7 @@ func (a *account) enter(b *rollcall.Book, l *rollcall.BookLane) {
 	if i >= 0 && a.pages[i].number >= b.Number {
 		return
 	}
-	p := page{keeper: b.Keeper, number: b.Number, at: b.Time, given: l.Given, marks: l.Marks}
+	p := page{keeper: b.Keeper, number: b.Number, at: b.Time, given: l.Given, marks: slices.SortedStableFunc(slices.Values(l.Marks), bySequence)}
 	for _, s := range []struct {
 		to   *interval.Set
 		from []rollcall.NumberRange
@@ -94,10 +94,12 @@ func (a *account) all() *page {
 			u.at = p.at
 		}
 	}
-	slices.SortStableFunc(u.marks, func(x, y rollcall.Mark) int { return cmp.Compare(x.Sequence, y.Sequence) })
+	slices.SortStableFunc(u.marks, bySequence)
 	a.united = u
 	return u
 }
+
+func bySequence(x, y rollcall.Mark) int { return cmp.Compare(x.Sequence, y.Sequence) }
 
 // sighting is what the detector at delivery saw of one lane.
 type sighting struct {

@@ -132,54 +132,112 @@ func (p *piece) cut(at int64) []piece {
 	return []piece{low, high}
 }
 
-// pieces divides numbers of a lane at its marks.
+// pieces divides numbers of a lane so that those of one piece were sent by the same
+// keepers, and lie between the same marks of each.
 func (a *Audit) pieces(l *lane, r interval.Range) []piece {
-	all := l.books.all()
-	positions := len(a.log.extents) > 0 && len(all.marks) > 0
-	for _, m := range all.marks {
-		positions = positions && !m.Position.IsZero()
-	}
-	var out []piece
-	for first := r.First; ; {
-		last, since := r.Last, all.at
-		for _, m := range all.marks {
-			if m.Sequence >= first {
-				since = m.Time
-				if m.Sequence == first {
-					last = first
+	cuts := []interval.Range{r}
+	pages := l.books.pages
+	for i := range pages {
+		var finer []interval.Range
+		for _, c := range cuts {
+			for part, sent := range among(c, &pages[i].stored) {
+				if sent {
+					finer = append(finer, pages[i].atMarks(part)...)
 				} else {
-					last = min(last, m.Sequence-1)
+					finer = append(finer, part)
 				}
-				break
 			}
 		}
-		p := piece{Range: interval.Range{First: first, Last: last}, since: since}
-		if positions {
-			a.bracket(l, all, &p)
-		}
-		out = append(out, p)
-		if last == r.Last {
-			return out
-		}
-		first = last + 1
+		cuts = finer
 	}
+	out := make([]piece, len(cuts))
+	for i, c := range cuts {
+		out[i] = a.placed(l, c)
+	}
+	return out
 }
 
-// bracket finds where the numbers of a piece can lie: in one partition if the lane
-// is that partition's, else in each.
-func (a *Audit) bracket(l *lane, all *page, p *piece) {
-	if all.given > 0 && all.only(int32(l.key.Lane)) {
-		before, after, b := a.between(all, p, int32(l.key.Lane))
+// atMarks divides a range at the marks of a page: a mark is a piece of its own.
+func (p *page) atMarks(r interval.Range) []interval.Range {
+	var out []interval.Range
+	first := r.First
+	for _, m := range p.marks {
+		if m.Sequence < first || m.Sequence > r.Last {
+			continue
+		}
+		if m.Sequence > first {
+			out = append(out, interval.Range{First: first, Last: m.Sequence - 1})
+		}
+		out = append(out, interval.Range{First: m.Sequence, Last: m.Sequence})
+		first = m.Sequence + 1
+	}
+	if first <= r.Last && first != 0 {
+		out = append(out, interval.Range{First: first, Last: r.Last})
+	}
+	return out
+}
+
+// placed brackets a piece by the marks of each keeper that sent it: every copy may
+// be the one that is there.
+func (a *Audit) placed(l *lane, r interval.Range) piece {
+	out := piece{Range: r}
+	keepers, known := 0, len(a.log.extents) > 0
+	for i := range l.books.pages {
+		p := &l.books.pages[i]
+		if p.stored.Answer(r.First) != interval.Known {
+			continue
+		}
+		keepers++
+		if since := p.since(r.First); out.since.IsZero() || since.Before(out.since) {
+			out.since = since
+		}
+		known = known && p.positioned()
+		if known {
+			a.bracket(l, p, &out)
+		}
+	}
+	if !known {
+		out.in = nil
+	}
+	out.straight = out.straight && keepers == 1
+	return out
+}
+
+// since is when the broker had acknowledged a number.
+func (p *page) since(n uint64) time.Time {
+	for _, m := range p.marks {
+		if m.Sequence >= n {
+			return m.Time
+		}
+	}
+	return p.at
+}
+
+// positioned reports whether the marks say where numbers lie.
+func (p *page) positioned() bool {
+	for _, m := range p.marks {
+		if m.Position.IsZero() {
+			return false
+		}
+	}
+	return len(p.marks) > 0
+}
+
+// bracket adds where the numbers of a piece can lie: in one partition if who keeps
+// the page numbers by partitions, else in each.
+func (a *Audit) bracket(l *lane, p *page, out *piece) {
+	if p.given > 0 && p.only(int32(l.key.Lane)) {
+		before, after, b := a.between(p, out, int32(l.key.Lane))
 		if before != nil && after != nil && after.Sequence-before.Sequence == uint64(after.Position.Offset-before.Position.Offset) {
 			from := before.Position.Offset - int64(before.Sequence)
-			b.first, b.end, p.straight = from+int64(p.First), from+int64(p.Last)+1, true
+			b.first, b.end, out.straight = from+int64(out.First), from+int64(out.Last)+1, true
 		}
-		p.in = []bracket{b}
+		out.in = append(out.in, b)
 		return
 	}
 	for n := range a.log.extents {
-		_, _, b := a.between(all, p, n)
-		p.in = append(p.in, b)
+		_, _, b := a.between(p, out, n)
+		out.in = append(out.in, b)
 	}
 }
 
@@ -195,22 +253,24 @@ func (p *page) only(partition int32) bool {
 
 // between are the marks of a partition on both sides of a piece, or on it, and the
 // offsets that they leave.
-func (a *Audit) between(all *page, p *piece, partition int32) (before, after *rollcall.Mark, b bracket) {
+func (a *Audit) between(p *page, out *piece, partition int32) (before, after *rollcall.Mark, b bracket) {
 	x := a.log.extents[partition]
 	b = bracket{partition: partition, end: x.End}
-	for i := range all.marks {
-		m := &all.marks[i]
+	for i := range p.marks {
+		m := &p.marks[i]
+		other := m.Position.Incarnation != x.Incarnation
 		switch {
 		case m.Partition != partition:
-		case m.Sequence < p.First && m.Position.Incarnation != x.Incarnation:
+		case m.Sequence < out.First && other:
 			before, b.first = nil, 0 // it lies in the old log behind that one, or in this one
-		case m.Sequence < p.First:
+		case m.Sequence < out.First:
 			before, b.first = m, m.Position.Offset+1
-		case m.Sequence == p.First: // the piece is this mark
-			return m, m, bracket{partition, m.Position.Offset, m.Position.Offset + 1, m.Position.Incarnation != x.Incarnation}
+		case m.Sequence == out.First: // the piece is this mark
+			return m, m, bracket{partition, m.Position.Offset, m.Position.Offset + 1, other}
 		case after == nil:
-			after, b.end, b.recreated = m, m.Position.Offset, m.Position.Incarnation != x.Incarnation
+			after, b.end, b.recreated = m, m.Position.Offset, other
 		}
 	}
+	b.end = max(b.end, b.first) // a copy sent again may lie before the one that was marked
 	return before, after, b
 }
