@@ -237,6 +237,9 @@ type (
 // Tap reads partitions without a group. It is used by one goroutine at a time.
 type Tap interface {
 	// Fetch is Subscription.Fetch, without tokens; receipts in it settle nothing.
+	// Where messages went away before they were read, or the log was made again, it
+	// says so once, ErrMissed, and goes on at what is there. Other errors are about
+	// now: call it again.
 	Fetch(ctx context.Context, request FetchRequest) ([]Batch, error)
 	Close() error
 }
