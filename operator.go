@@ -1,6 +1,9 @@
 package rollcall
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // OperatorVerb is what somebody did by hand, or an age did for them.
 type OperatorVerb string
@@ -33,4 +36,17 @@ type OperatorEntry struct {
 	Numbers NumberRange
 	// Detail is what else is worth keeping: of edit and discard the original body.
 	Detail []byte
+}
+
+// Note appends entries to the operator log of a group, all or none.
+func Note[X any](ctx context.Context, store Store[X], group string, entries ...OperatorEntry) error {
+	tx, err := store.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := tx.Records().Note(ctx, group, entries); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }

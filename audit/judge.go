@@ -313,6 +313,8 @@ func (j *judging) absent(p piece, at where) {
 		switch {
 		case cause == CauseAborted:
 			j.tell(q, Void, cause, p.since)
+		case cause == CauseRemoved && j.by == AtDelivery: // a group may have had it before: its rolls tell
+			j.tell(q, Unknown, cause, p.since)
 		case j.now.Sub(p.since) < j.a.config.Grace:
 			j.tell(q, Open, cause, p.since)
 		case cause == CauseUnseen, stood < min(confirm, j.a.config.Grace) && at != passed:

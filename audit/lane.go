@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,9 @@ type LaneKey struct {
 
 // keyOf is the lane of a stamp.
 func keyOf(s rollcall.Stamp) LaneKey { return LaneKey{s.Life, s.Origin, s.Lane} }
+
+// originText is an origin as it is written for people, and in books.
+func originText(origin uint64) string { return fmt.Sprintf("%016x", origin) }
 
 // compare orders lanes for people: by life, then lane.
 func (k LaneKey) compare(o LaneKey) int {

@@ -25,6 +25,7 @@ const (
 	NoteUnstamped   = "unstamped"    // messages without numbers: what of them is missing cannot be seen
 	NoteNotAudited  = "not-audited"  // more lanes than Config.MaxLanes
 	NoteStoreBehind = "store-behind" // the broker has noted more than the store says is done
+	NoteMissed      = "missed"       // a part of a log could not be read by the tap
 	NoteClock       = "clock"        // a sender's clock is ahead of ours
 )
 
@@ -43,6 +44,9 @@ func (w *Watch) notes(ctx context.Context, r *Report, extents []rollcall.Extent)
 	}
 	if c.NotAudited > 0 {
 		r.note(NoteNotAudited, "raise --max-lanes, if these are real senders", "%d messages or rolls are of lanes beyond the first %d: they are not audited", c.NotAudited, w.audit.config.MaxLanes)
+	}
+	if len(w.missed) > 0 {
+		r.note(NoteMissed, "what was there is not audited at delivery; a group's rolls say what became of it", "the tap could not read everything: %s", some(w.missed))
 	}
 	w.audit.noteSenders(r)
 	return w.noteStore(ctx, r, extents)

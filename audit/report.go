@@ -80,6 +80,7 @@ type LaneReport struct {
 	Sums   Sums
 	High   uint64 // largest number given out, acknowledged or found
 	Again  []Sighted
+	Marks  []rollcall.Mark // some of its numbers, with when and where
 }
 
 // Report is one judgement.
@@ -191,7 +192,7 @@ func (a *Audit) judgeLane(r *Report, l *lane, by Detector, current map[laneOf]ma
 		row.Sender = s.name
 	}
 	if l.books != nil {
-		row.Name = l.books.name
+		row.Name, row.Marks = l.books.name, l.books.all().marks
 		row.High = max(row.High, l.books.all().given, l.books.all().stored.High())
 	}
 	if by == AtDelivery && l.seen != nil {

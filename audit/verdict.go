@@ -38,6 +38,25 @@ const (
 	CauseUnseen     Cause = "not-looked-up"      // acknowledged and passed by; its place is still to be looked at
 )
 
+// What a cause means, in one line for people.
+var meanings = map[Cause]string{
+	CauseNeverAcked: "the broker never confirmed it",
+	CauseBroker:     "the broker acknowledged it, and its place in the log holds no such message",
+	CauseRemoved:    "it was removed (retention, or somebody deleted records) before it was done",
+	CauseCutOff:     "the log ends before its place: it was cut off, or restored from an older copy",
+	CauseRecreated:  "the destination was deleted and made again",
+	CauseCompacted:  "compaction removed it for a later message of its key",
+	CauseAborted:    "its transaction was aborted",
+	CauseSkipped:    "it lies in the log, and the group has passed it without doing it",
+	CauseNoBooks:    "its sender keeps no books: it is lost, or was never sent",
+	CauseSenderGone: "its sender ended before anybody knew",
+	CauseNotFound:   "the broker acknowledged it, later ones arrived, and it did not",
+	CauseUnseen:     "the broker acknowledged it, and its place was not looked up yet",
+}
+
+// Why is what a cause means.
+func (c Cause) Why() string { return meanings[c] }
+
 // What an operator can do about a cause, in one line.
 var nextSteps = map[Cause]string{
 	CauseNeverAcked: "nothing: the sender was told; it sends again, or gave up",

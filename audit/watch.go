@@ -39,6 +39,7 @@ type Watch struct {
 	entries   int64
 	ends      []rollcall.Extent // of the log at the first step
 	began     time.Time
+	missed    []string // what a tap could not read
 }
 
 // NewWatch begins to watch a destination. It needs a Log that can be measured
@@ -159,7 +160,10 @@ func (w *Watch) readBooks(ctx context.Context) error {
 		for i := range batches {
 			w.takeBooks(&batches[i])
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, rollcall.ErrMissed):
+			w.missed = append(w.missed, err.Error())
+		case err != nil:
 			return err
 		}
 	}
@@ -186,7 +190,10 @@ func (w *Watch) readLog(ctx context.Context, ends []rollcall.Extent) error {
 		for i := range batches {
 			w.audit.Deliver(&batches[i])
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, rollcall.ErrMissed):
+			w.missed = append(w.missed, err.Error())
+		case err != nil:
 			return err
 		}
 	}
@@ -277,6 +284,13 @@ func (w *Watch) Sealed(r *Report) bool {
 		}
 	}
 	return w.decided(r)
+}
+
+// Answered reports whether a report is final for what was acknowledged before the
+// watch began, as far as the detectors have come: what the group has still to do is
+// not waited for, what the tap has still to read is.
+func (w *Watch) Answered(r *Report) bool {
+	return (w.tap == nil || w.audit.read(w.ends)) && w.decided(r)
 }
 
 // decided reports whether nothing that was acknowledged before the watch began can

@@ -37,7 +37,7 @@ change many is only shown, until --yes is added.`,
 	}
 	cmd.PersistentFlags().StringVar(&o.config, "config", defaultFile, "pipeline file")
 	cmd.AddCommand(newDeadList(a, &o), newDeadShow(a, &o),
-		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding), newDeadOutbox(a, &o))
+		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding), newDeadOutbox(a, &o), newDeadRecover(a, &o))
 	return cmd
 }
 

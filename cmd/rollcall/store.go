@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/audit"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/pipeline"
@@ -13,7 +14,10 @@ import (
 
 // store is the store of a pipeline, whatever the type of its transactions is.
 type store interface {
+	audit.Records
 	Asides() rollcall.Asides
+	// Note appends to the operator log.
+	Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error
 	Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
 	Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
 	// Requests is the outbox.
@@ -63,6 +67,10 @@ func (s *typed[X]) Redrive(ctx context.Context, group string, rows []rollcall.As
 
 func (s *typed[X]) Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
 	return rollcall.Discard(ctx, s.Store, group, rows, time.Now())
+}
+
+func (s *typed[X]) Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error {
+	return rollcall.Note(ctx, s.Store, group, entries...)
 }
 
 func (s *typed[X]) Requests() (requests, error) {
