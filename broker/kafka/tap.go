@@ -118,8 +118,8 @@ func (t *tap) open() error {
 }
 
 // tapBytes is what one answer holds of a partition: more than where work is done, as
-// nothing but reading is.
-const tapBytes = 1 << 20
+// nothing but reading is, and no more, so that the next is read while one is unpacked.
+const tapBytes = 512 << 10
 
 // Fetch implements rollcall.Tap.
 func (t *tap) Fetch(ctx context.Context, request rollcall.FetchRequest) ([]rollcall.Batch, error) {
@@ -133,6 +133,7 @@ func (t *tap) Fetch(ctx context.Context, request rollcall.FetchRequest) ([]rollc
 		if err := t.change(ctx); err != nil {
 			return nil, err
 		}
+		t.pause(request.Paused)
 		ready, n := t.ready(request.Paused)
 		left := time.Until(deadline)
 		if n >= max(1, request.Min) || t.trouble != nil || left <= 0 {
@@ -166,18 +167,30 @@ func (t *tap) take(p *part, most int) rollcall.Batch {
 	before := p.handed
 	b := p.take(t.source.partition(p.number), t.topic.id, most)
 	p.settled.AddRange(uint64(before)+1, uint64(p.handed)) // so that it stays one range
-	if t.paused[p.number] && len(p.buffer) <= t.source.config.Buffer {
-		delete(t.paused, p.number)
-		t.client.ResumeFetchPartitions(map[string][]int32{t.topic.name: {p.number}})
-	}
 	return b
+}
+
+// pause stops the client where nobody takes what it reads. Others are read only when
+// little is left of them, so their buffers are small.
+func (t *tap) pause(paused []rollcall.Partition) {
+	for n, p := range t.parts {
+		stop := len(p.buffer) >= t.source.config.Buffer && slices.Contains(paused, t.source.partition(n))
+		switch these := map[string][]int32{t.topic.name: {n}}; {
+		case stop && !t.paused[n]:
+			t.paused[n] = true
+			t.client.PauseFetchPartitions(these)
+		case !stop && t.paused[n]:
+			delete(t.paused, n)
+			t.client.ResumeFetchPartitions(these)
+		}
+	}
 }
 
 // poll takes what the client has.
 func (t *tap) poll(ctx context.Context, wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	fetches := t.client.PollRecords(ctx, pollMost)
+	fetches := t.client.PollFetches(ctx)
 	fetches.EachPartition(t.keep)
 }
 
@@ -195,10 +208,10 @@ func (t *tap) keep(f kgo.FetchTopicPartition) {
 		}
 		p.next = r.Offset + 1
 	}
-	p.buffer = append(p.buffer, f.Records...)
-	if !t.paused[p.number] && len(p.buffer) >= full*t.source.config.Buffer {
-		t.paused[p.number] = true
-		t.client.PauseFetchPartitions(map[string][]int32{t.topic.name: {p.number}})
+	if len(p.buffer) == 0 {
+		p.buffer = f.Records
+	} else {
+		p.buffer = append(p.buffer, f.Records...)
 	}
 }
 

@@ -1,7 +1,6 @@
 package kafka_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -268,60 +267,4 @@ func TestMakeSide(t *testing.T) {
 	if err != nil || len(detail[side].Partitions) != 1 || settings["cleanup.policy"] != "delete" || settings["retention.ms"] != "5184000000" {
 		t.Fatalf("made %+v with %v (%v)", detail[side], settings, err)
 	}
-}
-
-// TestTapSpeed reads the same 200,000 messages by a bare client that only polls and
-// counts, and by a tap, in turn, and takes the best of three of each.
-func TestTapSpeed(t *testing.T) {
-	const n = 200_000
-	brokers := real(t)
-	topic := newTopic(t, admin(t, brokers), 4, forEver)
-	cluster := open(t, brokers)
-	for i := 0; i < n; i += 50_000 {
-		send(t, cluster, topic, 50_000, i)
-	}
-	s := source(t, cluster, topic)
-	bare, tapped := time.Hour, time.Hour
-	for range 3 {
-		bare = min(bare, readBare(t, brokers, topic, n))
-		began, got := time.Now(), 0
-		p := tap(t, s)
-		for got < n && time.Since(began) < patience {
-			batches, err := p.Fetch(t.Context(), rollcall.FetchRequest{Max: 2000, Min: 1, Wait: time.Second})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got += count(batches)
-		}
-		tapped = min(tapped, time.Since(began))
-		if got != n {
-			t.Fatalf("waited %v for %d messages, %d came", patience, n, got)
-		}
-		_ = p.Close()
-	}
-	ratio := 100 * bare.Seconds() / tapped.Seconds()
-	t.Logf("%d messages: bare client %v, tap %v: %.0f %%", n, bare.Round(time.Millisecond), tapped.Round(time.Millisecond), ratio)
-	if ratio < 50 {
-		t.Errorf("a tap reaches %.0f %% of a bare client", ratio)
-	}
-}
-
-func readBare(t *testing.T, brokers []string, topic string, n int) time.Duration {
-	t.Helper()
-	began := time.Now()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for got := 0; got < n; {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			t.Fatalf("waited %v for %d messages, %d came", patience, n, got)
-		}
-		got += fetches.NumRecords()
-	}
-	return time.Since(began)
 }
