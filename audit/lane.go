@@ -64,7 +64,11 @@ func (a *account) enter(b *rollcall.Book, l *rollcall.BookLane) {
 	if i >= 0 && a.pages[i].number >= b.Number {
 		return
 	}
-	p := page{keeper: b.Keeper, number: b.Number, at: b.Time, given: l.Given, marks: slices.SortedStableFunc(slices.Values(l.Marks), bySequence)}
+	p := page{keeper: b.Keeper, number: b.Number, at: b.Time, given: l.Given, marks: slices.Clone(l.Marks)}
+	if i >= 0 { // a sender keeps few; here is room for those of all its records
+		p.marks = append(p.marks, a.pages[i].marks...)
+	}
+	p.marks = thin(p.marks)
 	for _, s := range []struct {
 		to   *interval.Set
 		from []rollcall.NumberRange
@@ -101,6 +105,26 @@ func (a *account) all() *page {
 	slices.SortStableFunc(u.marks, bySequence)
 	a.united = u
 	return u
+}
+
+// keptMarks is how many marks of a page are kept.
+const keptMarks = 512
+
+// thin sorts marks, one a number, and drops every second while there are too many; the
+// last one stays.
+func thin(marks []rollcall.Mark) []rollcall.Mark {
+	slices.SortStableFunc(marks, bySequence)
+	marks = slices.CompactFunc(marks, func(x, y rollcall.Mark) bool { return x.Sequence == y.Sequence })
+	for len(marks) > keptMarks {
+		kept := marks[:0:0]
+		for i, m := range marks {
+			if i%2 == 1 || i == len(marks)-1 {
+				kept = append(kept, m)
+			}
+		}
+		marks = kept
+	}
+	return slices.Clip(marks)
 }
 
 func bySequence(x, y rollcall.Mark) int { return cmp.Compare(x.Sequence, y.Sequence) }
