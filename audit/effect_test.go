@@ -80,13 +80,21 @@ func TestPlantedEffect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := r.Totals[audit.AtEffect]; s.Lost < before || s.ToGo == 0 || w.Sealed(r) {
+	if s := r.Totals[audit.AtEffect]; s.Lost < before || s.ToGo == 0 || !w.Sealed(r) { // sealed is what lay there when this watch began
 		t.Errorf("half is not worked off, and what was lost before stays so: %+v, %d were", s, before)
 	}
 	for key, set := range told(r, audit.AtEffect, audit.Lost) { // what has no room in the log is known at once
 		for wrong := range set.Without(p.truth[key][lost]) {
 			t.Errorf("half is not worked off, and %d-%d of lane %d, life %s, count as lost", wrong.First, wrong.Last, key.Lane, key.Life)
 		}
+	}
+	fresh, err := audit.NewWatch(t.Context(), "orders", in, audit.Config{Group: "billing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fresh.Close()
+	if r, err := fresh.Step(t.Context(), time.Now()); err != nil || fresh.Sealed(r) {
+		t.Errorf("half is not worked off, and a new watch says it is sealed (%v)", err)
 	}
 	consume(t, "billing", p.log.Source("orders"), store)
 	r = judged(t, w, time.Minute)
