@@ -169,6 +169,10 @@ func (r *Roll) Row() (RollRow, error) {
 // gone already, and never its own. 0: at the first.
 func (r *Roll) Begun() uint64 { return r.begun }
 
+// Placed reports whether the group has a place in the partition, even if nothing of
+// it is done.
+func (r *Roll) Placed() bool { return r.placed }
+
 // Floor is the number up to which everything is done.
 func (r *Roll) Floor() uint64 { return r.set.Floor() }
 

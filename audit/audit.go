@@ -26,6 +26,12 @@ type Config struct {
 	// MaxLanes bounds memory: lanes of further lives are counted and not audited.
 	// Default: 1,000,000.
 	MaxLanes int
+	// Key is what makes two messages without a stamp the same one, and false where
+	// there is none of it (rollcall.KeyFunc). Default: the MessageID.
+	Key func(*rollcall.Message) (rollcall.DedupKey, bool)
+	// MaxKeys bounds memory: of messages without a stamp beyond it nobody can say
+	// whether they are repeats. Default: 5,000,000.
+	MaxKeys int
 	// MaxFindings is the most findings of one report; the counts are of all.
 	// Default: 10,000.
 	MaxFindings int
@@ -36,6 +42,10 @@ func (c Config) withDefaults() Config {
 	c.Window = orDefault(c.Window, 14*24*time.Hour)
 	c.MaxLanes = orDefault(c.MaxLanes, 1_000_000)
 	c.MaxFindings = orDefault(c.MaxFindings, 10_000)
+	c.MaxKeys = orDefault(c.MaxKeys, 5_000_000)
+	if c.Key == nil {
+		c.Key, _ = rollcall.KeyFunc("", "id") // the part is known
+	}
 	return c
 }
 
@@ -64,8 +74,10 @@ type Audit struct {
 	previous map[laneOf]map[Verdict]*interval.Set
 	noticed  map[noticedKey]time.Time
 	late     map[laneOf]uint64
-	wanted   []wanted // what Look is to read
-	last     *lane    // of the message delivered last: most follow one of their own lane
+	wanted   []wanted                   // what look is to read
+	keys     map[rollcall.DedupKey]Spot // of messages without a stamp
+	repeats  []Repeat                   // the first few of these
+	last     *lane                      // of the message delivered last: most follow one of their own lane
 }
 
 // Traffic is what was read.
@@ -74,6 +86,11 @@ type Traffic struct {
 	BadBooks  uint64 `json:"bad_books"` // messages on the side destination that are none
 	Messages  uint64 `json:"messages"`  // read by the tap
 	Unstamped uint64 `json:"unstamped"` // of these, without a stamp: nobody numbers them
+	// Keyed are messages without a stamp that have a key, Repeated further copies of
+	// one with the same, Unkeyed such as have none, or come behind Config.MaxKeys.
+	Keyed    uint64 `json:"keyed"`
+	Repeated uint64 `json:"repeated"`
+	Unkeyed  uint64 `json:"unkeyed"`
 	// NotAudited are messages of lanes beyond Config.MaxLanes.
 	NotAudited uint64 `json:"not_audited"`
 }
@@ -96,6 +113,7 @@ func New(destination string, config Config) *Audit {
 		lanes: make(map[LaneKey]*lane), senders: make(map[rollcall.Life]*sender),
 		log: newPlaces(), tap: newTapped(), group: newWorked(),
 		previous: make(map[laneOf]map[Verdict]*interval.Set), noticed: make(map[noticedKey]time.Time), late: make(map[laneOf]uint64),
+		keys: make(map[rollcall.DedupKey]Spot),
 	}
 }
 
@@ -150,6 +168,7 @@ func (a *Audit) Deliver(b *rollcall.Batch) {
 		a.counts.Messages++
 		if d.Stamp.IsZero() {
 			a.counts.Unstamped++
+			a.unstamped(d)
 			continue
 		}
 		l := a.lane(keyOf(d.Stamp))

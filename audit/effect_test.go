@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/audit"
+	"github.com/rollcall-mq/rollcall/internal/interval"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -34,6 +36,32 @@ func consume(t *testing.T, group string, source rollcall.Source, s *sqlite.Store
 	defer cancel()
 	if err := c.RunUntilEmpty(ctx); err != nil {
 		t.Fatalf("working %s off: %v", group, err)
+	}
+}
+
+// owned is an observer that waits for partitions.
+type owned struct {
+	once sync.Once
+	end  context.CancelFunc
+}
+
+func (o *owned) Observe(e rollcall.Event) {
+	if got, ok := e.(rollcall.Owned); ok && got.Gained {
+		o.once.Do(o.end)
+	}
+}
+
+// begin runs a group until it owns its partitions, and no longer.
+func begin(t *testing.T, group string, source rollcall.Source, s *sqlite.Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nothing := func(context.Context, *sql.Tx, []rollcall.Message) ([]error, error) { return nil, nil }
+	if err := rollcall.NewBatchConsumer(group, source, s, nothing, rollcall.ConsumerConfig{Observer: &owned{end: cancel}}).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if context.Cause(ctx) != context.Canceled {
+		t.Fatalf("waited a minute until %s owned its partitions", group)
 	}
 }
 
@@ -104,4 +132,26 @@ func TestPlantedEffect(t *testing.T) {
 	if s := r.Totals[audit.AtEffect]; s.ToGo+s.Open+s.Suspected != 0 {
 		t.Errorf("everything was worked off: %+v", s)
 	}
+}
+
+// rollOf is the data of a roll without one number.
+func rollOf(t *testing.T, row rollcall.RollRow, without uint64) []byte {
+	t.Helper()
+	roll, err := rollcall.OpenRoll(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := &interval.Set{}
+	for first, last := range roll.Done {
+		for n := first; n <= last; n++ {
+			if n != without {
+				set.Add(n)
+			}
+		}
+	}
+	data, err := set.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

@@ -40,7 +40,7 @@ func (w *Watch) notes(ctx context.Context, r *Report, extents []rollcall.Extent)
 		r.note(NoteBadBooks, "see who writes there: docs/stamp.md says what a record is", "%d messages on the side destination are no records of books", c.BadBooks)
 	}
 	if c.Unstamped > 0 {
-		r.note(NoteUnstamped, "let their senders stamp: docs/stamp.md", "%d of %d messages have no stamp: repeats of them are seen by their ids, what is missing is not", c.Unstamped, c.Messages)
+		r.note(NoteUnstamped, "let their senders stamp: docs/stamp.md", "%d of %d messages have no stamp: what of them is missing cannot be seen; %d have a key and %d of these are repeats, %d have none", c.Unstamped, c.Messages, c.Keyed, c.Repeated, c.Unkeyed)
 	}
 	if c.NotAudited > 0 {
 		r.note(NoteNotAudited, "raise --max-lanes, if these are real senders", "%d messages or rolls are of lanes beyond the first %d: they are not audited", c.NotAudited, w.audit.config.MaxLanes)

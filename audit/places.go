@@ -30,10 +30,12 @@ type tapped struct {
 	on    bool
 	begin map[int32]rollcall.Extent // what was there when it began: below is not audited
 	next  map[int32]int64
+	// passed are offsets (+ 1) that carried no message.
+	passed map[int32]*interval.Set
 }
 
 func newTapped() tapped {
-	return tapped{begin: make(map[int32]rollcall.Extent), next: make(map[int32]int64)}
+	return tapped{begin: make(map[int32]rollcall.Extent), next: make(map[int32]int64), passed: make(map[int32]*interval.Set)}
 }
 
 func (t *tapped) read(b *rollcall.Batch) {
@@ -43,6 +45,10 @@ func (t *tapped) read(b *rollcall.Batch) {
 	}
 	for _, c := range b.Covered {
 		t.next[n] = max(t.next[n], c.Last+1)
+		if t.passed[n] == nil {
+			t.passed[n] = &interval.Set{}
+		}
+		t.passed[n].AddRange(uint64(c.First)+1, uint64(c.Last)+1)
 	}
 }
 
@@ -94,8 +100,11 @@ func (a *Audit) Group(rolls map[int32]*rollcall.Roll) {
 	a.group.on = true
 	for n, r := range rolls {
 		a.group.done[n] = r
-		if r != nil {
+		switch {
+		case r != nil && (r.Placed() || r.High() > 0):
 			a.group.begin[n] = int64(r.Begun())
+		default: // it never began: what is gone was never its own
+			a.group.begin[n] = a.log.extents[n].First
 		}
 	}
 }

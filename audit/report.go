@@ -93,6 +93,8 @@ type Report struct {
 	Totals             map[Detector]Sums
 	Lanes              []LaneReport
 	Findings           []Finding
+	// Repeats are messages without a stamp that came twice: the first few.
+	Repeats []Repeat
 	// Untold are findings beyond Config.MaxFindings.
 	Untold int
 	// Transitions are what changed since the last judgement of this Audit.
@@ -131,7 +133,7 @@ func (a *Audit) Judge(ctx context.Context, now time.Time, source rollcall.Source
 
 // evaluate gives verdicts by what is known now.
 func (a *Audit) evaluate(now time.Time) (*Report, map[laneOf]map[Verdict]*interval.Set) {
-	r := &Report{Destination: a.destination, Group: a.config.Group, Time: now, Traffic: a.counts, Totals: make(map[Detector]Sums), Settled: true}
+	r := &Report{Destination: a.destination, Group: a.config.Group, Time: now, Traffic: a.counts, Repeats: a.repeats, Totals: make(map[Detector]Sums), Settled: true}
 	a.wanted = nil
 	if a.tap.on {
 		r.Detectors = append(r.Detectors, AtDelivery)

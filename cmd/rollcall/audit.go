@@ -42,7 +42,7 @@ type auditOptions struct {
 	lanes                     bool
 	grace, timeout            time.Duration
 	maxLanes                  int
-	failOn                    []string
+	failOn, key               []string
 }
 
 func newAudit(a *app) *cobra.Command {
@@ -66,6 +66,7 @@ func newAudit(a *app) *cobra.Command {
 	f.StringVar(&o.side, "side", "", "side destination with the books of senders (default: audit.side of the file, _rollcall)")
 	f.StringVar(&o.html, "html", "", "write a page with a picture of every lane to this file")
 	f.BoolVar(&o.lanes, "lanes", false, "list every lane, not only findings")
+	f.StringSliceVar(&o.key, "key", nil, "what makes two messages without a stamp the same: id, key, content, header.NAME, payload.PATH, or several with commas (default: id)")
 	f.IntVar(&o.maxLanes, "max-lanes", 0, "most lanes that are audited (default: 1,000,000)")
 	f.StringSliceVar(&o.failOn, "fail-on", nil, "exit 1 also on: duplicate, unknown, late")
 	cmd.AddCommand(newAuditWaive(a))
@@ -122,6 +123,11 @@ func (o *auditOptions) open(ctx context.Context, a *app, at string) (*audited, e
 		return nil, err
 	}
 	config := audit.Config{Grace: o.grace, Since: since, MaxLanes: o.maxLanes}
+	if len(o.key) > 0 {
+		if config.Key, err = rollcall.KeyFunc("", o.key...); err != nil {
+			return nil, usage(fmt.Errorf("--key: %w", err), "use id, key, content, header.NAME or payload.PATH")
+		}
+	}
 	if named(at) {
 		return o.openNamed(ctx, a, at, config)
 	}
@@ -216,9 +222,11 @@ func (o *auditOptions) run(ctx context.Context, a *app, at string) (err error) {
 	if page != nil {
 		err = errors.Join(err, audit.Page(page.f, r))
 	}
-	if err := o.print(a, in, r); err != nil {
+	holes, herr := in.watch.Holes(ctx)
+	if err := o.print(a, in, r, holes); err != nil {
 		return err
 	}
+	err = errors.Join(err, herr)
 	return errors.Join(err, o.verdict(r))
 }
 
@@ -285,7 +293,7 @@ func (o *auditOptions) verdict(r *audit.Report) error {
 		for _, f := range []struct {
 			name string
 			n    uint64
-		}{{"duplicate", s.Duplicates}, {"unknown", s.Unknown}, {"late", s.Late}} {
+		}{{"duplicate", s.Duplicates}, {"unknown", s.Unknown}, {"late", s.Late}, {"duplicate", r.Traffic.Repeated}} {
 			if f.n > 0 && slices.Contains(o.failOn, f.name) {
 				return findings(fmt.Errorf("%d numbers of %s are %s (--fail-on %s)", f.n, r.Destination, f.name, f.name), "see the findings above")
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -27,12 +28,18 @@ type auditSummary struct {
 	Sealed      bool                          `json:"sealed"`
 	Detectors   map[audit.Detector]audit.Sums `json:"detectors"`
 	audit.Traffic
+	Holes []audit.HoleReport `json:"holes,omitempty"`
+}
+
+type repeatObject struct {
+	Type string `json:"type"`
+	audit.Repeat
 }
 
 // print prints a report.
-func (o *auditOptions) print(a *app, in *audited, r *audit.Report) error {
+func (o *auditOptions) print(a *app, in *audited, r *audit.Report, holes []audit.HoleReport) error {
 	if a.json {
-		return o.printJSON(a, in, r)
+		return o.printJSON(a, in, r, holes)
 	}
 	of := r.Destination
 	if r.Group != "" {
@@ -50,6 +57,13 @@ func (o *auditOptions) print(a *app, in *audited, r *audit.Report) error {
 		for i := range r.Lanes {
 			printLane(a, &r.Lanes[i])
 		}
+	}
+	for _, x := range r.Repeats {
+		a.say("REPEATED: message %s without a stamp, at partition %d, offset %d, and again at partition %d, offset %d", oneLine(x.MessageID),
+			x.First.Partition, x.First.Offset, x.Again.Partition, x.Again.Offset)
+	}
+	for _, h := range holes {
+		a.say("%d offsets carry no message: %s", h.Offsets, cmp.Or(string(h.Cause), "nobody can explain them"))
 	}
 	for _, n := range r.Notes {
 		a.say("note: %s", oneLine(n.Text))
@@ -148,7 +162,7 @@ func senderText(name string, key audit.LaneKey) string {
 	return fmt.Sprintf("%s (life %s)", oneLine(name), key.Life)
 }
 
-func (o *auditOptions) printJSON(a *app, in *audited, r *audit.Report) error {
+func (o *auditOptions) printJSON(a *app, in *audited, r *audit.Report, holes []audit.HoleReport) error {
 	var objects []any
 	for i := range r.Findings {
 		objects = append(objects, r.Findings[i].Object())
@@ -158,11 +172,14 @@ func (o *auditOptions) printJSON(a *app, in *audited, r *audit.Report) error {
 			objects = append(objects, r.Lanes[i].Object())
 		}
 	}
+	for _, x := range r.Repeats {
+		objects = append(objects, repeatObject{"repeat", x})
+	}
 	for _, n := range r.Notes {
 		objects = append(objects, auditNote{"note", n})
 	}
 	sum := auditSummary{Type: "summary", Verb: "audit", Destination: r.Destination, Group: r.Group, Time: r.Time.UTC(), Lives: r.Lives,
-		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Lost: r.Lost(), Sealed: in.watch.Sealed(r), Detectors: r.Totals, Traffic: r.Traffic}
+		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Lost: r.Lost(), Sealed: in.watch.Sealed(r), Detectors: r.Totals, Traffic: r.Traffic, Holes: holes}
 	for _, s := range r.Totals {
 		sum.Missing = max(sum.Missing, s.Missing)
 	}
