@@ -89,6 +89,9 @@ type Suspected struct {
 // SweptUp: what a sweep removed.
 type SweptUp struct{ Swept Swept }
 
+// Expired: dead letters that were discarded because of their age.
+type Expired struct{ Rows int }
+
 func (Committed) event()    {}
 func (SetAside) event()     {}
 func (InDoubt) event()      {}
@@ -100,6 +103,7 @@ func (Owned) event()        {}
 func (Hit) event()          {}
 func (Suspected) event()    {}
 func (SweptUp) event()      {}
+func (Expired) event()      {}
 
 // SlogObserver writes what a person on call wants to see to log: trouble as
 // warnings, the rest as debug.
@@ -145,6 +149,8 @@ func (o slogObserver) Observe(event Event) {
 		level, name = slog.LevelInfo, "swept"
 		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
 			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
+	case Expired:
+		name, args = "dead letters discarded because of their age", []any{"rows", e.Rows}
 	}
 	o.log.Log(context.Background(), level, name, args...)
 }

@@ -34,7 +34,8 @@ type OperatorEntry struct {
 	// zero, none.
 	Scope   Scope
 	Numbers NumberRange
-	// Detail is what else is worth keeping: of edit and discard the original body.
+	// Detail is what else is worth keeping: of edit, discard and expire the original
+	// body, of redrive the cause that the row had.
 	Detail []byte
 }
 

@@ -1,11 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strings"
 	"time"
 
@@ -68,7 +67,7 @@ func (o *waiveOptions) run(ctx context.Context, a *app, file string) (err error)
 	if v := f.Verdict; v != audit.Lost && v != audit.Suspected && v != audit.Open {
 		return usage(fmt.Errorf("finding %s is %s, and not missing", f.ID, f.Verdict), "waive what is open, suspected or lost: see rollcall audit")
 	}
-	entry := rollcall.OperatorEntry{Time: time.Now(), Operator: operatorName(o.operator), Verb: rollcall.OperatorWaive, Reason: o.reason,
+	entry := rollcall.OperatorEntry{Time: time.Now(), Operator: cmp.Or(o.operator, whoami()), Verb: rollcall.OperatorWaive, Reason: o.reason,
 		Destination: in.destination, Scope: senderScope(f), Numbers: rollcall.NumberRange{First: f.First, Last: f.Last}}
 	if err := in.store.Note(ctx, in.group, entry); err != nil {
 		return fmt.Errorf("%w; see rollcall audit whether it counts as waived", err)
@@ -89,21 +88,6 @@ func numbersText(f *audit.Finding) string {
 		return "number " + f.Numbers()
 	}
 	return fmt.Sprintf("%d numbers, %s", f.Count(), f.Numbers())
-}
-
-// operatorName is who is at work.
-func operatorName(given string) string {
-	if given != "" {
-		return given
-	}
-	name, host := "unknown", "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if h, err := os.Hostname(); err == nil {
-		host = h
-	}
-	return name + "@" + host
 }
 
 // findFinding audits the group of a pipeline file until the finding is there.

@@ -312,7 +312,7 @@ func (o *recoverOptions) send(ctx context.Context, a *app, in *audited, f *audit
 		switch r.Fate {
 		case rollcall.Stored:
 			sum.Stored++
-			entries = append(entries, rollcall.OperatorEntry{Time: time.Now(), Operator: operatorName(o.operator), Verb: rollcall.OperatorRecover, Reason: o.reason,
+			entries = append(entries, rollcall.OperatorEntry{Time: time.Now(), Operator: cmp.Or(o.operator, whoami()), Verb: rollcall.OperatorRecover, Reason: o.reason,
 				MessageID: messages[i].ID, Destination: in.destination, Scope: senderScope(f), Numbers: n})
 		case rollcall.Unknown:
 			sum.Unknown++

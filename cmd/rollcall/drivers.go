@@ -21,6 +21,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
+	"github.com/rollcall-mq/rollcall/broker/kafka"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/effect/redisset"
@@ -159,6 +160,14 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 		return nil, unfit(f, "store.sqlite.path", err)
 	}
 	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+}
+
+// mostBytes is the most bytes of a message that the source takes.
+func mostBytes(f *pipeline.File) int {
+	if f.Source.Kafka != nil {
+		return kafka.DefaultMaxBytes
+	}
+	return filelog.DefaultMaxBytes
 }
 
 // redisRow makes the outbox row of a Redis effect.

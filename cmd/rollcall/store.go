@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/audit"
@@ -18,8 +17,7 @@ type store interface {
 	Asides() rollcall.Asides
 	// Note appends to the operator log.
 	Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error
-	Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
-	Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
+	Operations() operations
 	// Requests is the outbox.
 	Requests() (requests, error)
 	Book(ctx context.Context, group string, m rollcall.Measurer, destination string) (book, error)
@@ -61,13 +59,7 @@ type typed[X any] struct {
 
 func (s *typed[X]) Close() error { return s.close() }
 
-func (s *typed[X]) Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
-	return rollcall.Redrive(ctx, s.Store, group, rows, time.Now())
-}
-
-func (s *typed[X]) Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
-	return rollcall.Discard(ctx, s.Store, group, rows, time.Now())
-}
+func (s *typed[X]) Operations() operations { return operated[X]{s.Store} }
 
 func (s *typed[X]) Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error {
 	return rollcall.Note(ctx, s.Store, group, entries...)

@@ -154,7 +154,8 @@ func (t *trace) add(at time.Time, event, where, text string) {
 
 // asides are the rows of the store.
 func (t *trace) asides(ctx context.Context) error {
-	return eachPage(ctx, t.in.store.Asides(), t.in.group, rollcall.AsideFilter{States: everyState}, func(rows []rollcall.Aside) (bool, error) {
+	all := deadFilter{rows: rollcall.AsideFilter{States: everyState}}
+	return all.each(ctx, t.in.store.Asides(), t.in.group, func(rows []rollcall.Aside) (bool, error) {
 		for i := range rows {
 			r := &rows[i]
 			if !t.is(&r.Message) {
