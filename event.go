@@ -89,6 +89,15 @@ type Suspected struct {
 // SweptUp: what a sweep removed.
 type SweptUp struct{ Swept Swept }
 
+// BooksFailed: the books of a sender could not be written; its messages go on. They
+// are tried again, and say all then.
+type BooksFailed struct {
+	Destination string
+	Err         error
+	Missed      int // records since it was told last
+}
+
+func (BooksFailed) event()  {}
 func (Committed) event()    {}
 func (SetAside) event()     {}
 func (InDoubt) event()      {}
@@ -141,6 +150,8 @@ func (o slogObserver) Observe(event Event) {
 	case Suspected:
 		name, args = "a worker ended in mid-message", []any{"destination", e.Partition.Destination, "partition", e.Partition.Number,
 			"suspect", e.Messages, "alone", e.Alone}
+	case BooksFailed:
+		name, args = "the sender's books were not written, messages go on", []any{"destination", e.Destination, "missed", e.Missed, "error", e.Err}
 	case SweptUp:
 		level, name = slog.LevelInfo, "swept"
 		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
