@@ -27,9 +27,10 @@ type File struct {
 	// Parallel is how many transactions of one partition run side by side,
 	// dealt by key. Default: 1.
 	Parallel int `yaml:"parallel"`
+	// Audit says how losses are found.
+	Audit Audit `yaml:"audit"`
 
 	DeadLetters Later `yaml:"dead_letters" next:"take the section out; dead letters are kept until you redrive or discard them (rollcall dead)"`
-	Audit       Later `yaml:"audit" next:"take the section out"`
 	Telemetry   Later `yaml:"telemetry" next:"take the section out; run prints its counters at the end, --json for programs"`
 
 	path     string
@@ -94,6 +95,20 @@ type Retry struct {
 	// Early is how long a message may wait for an earlier version or state.
 	// Default: 1h.
 	Early time.Duration `yaml:"early"`
+}
+
+// Audit says how losses are found: by books, which those who send keep beside the
+// messages.
+type Audit struct {
+	// Grace is how long a message may be on its way before it is missed.
+	// Default: 30s.
+	Grace time.Duration `yaml:"grace"`
+	// Side is the destination of the books, never one of yours. Default:
+	// _rollcall.
+	Side string `yaml:"side"`
+	// Books are kept by what sends for this file: rollcall send, and effects
+	// publish. Default: true.
+	Books bool `yaml:"books"`
 }
 
 // Effect is one thing that must happen once: one of its fields.
