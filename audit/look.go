@@ -51,7 +51,7 @@ func holds(s *interval.Set, r interval.Range) bool {
 func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
 	budget := uint64(mostLooked)
 	for _, w := range a.wanted {
-		for r := range a.unknown(a.log.explained, w) {
+		for _, r := range a.unknown(a.log.explained, w) {
 			if n := r.Last - r.First + 1; n <= budget {
 				budget -= n
 				if err := a.explain(ctx, source, w.partition, r); err != nil {
@@ -62,7 +62,7 @@ func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
 		if !w.look {
 			continue
 		}
-		for r := range a.unknown(a.log.looked, w) {
+		for _, r := range a.unknown(a.log.looked, w) {
 			if n := r.Last - r.First + 1; n <= budget {
 				budget -= n
 				if err := a.peek(ctx, source, w.partition, r); err != nil {
