@@ -86,7 +86,9 @@ func (j *judging) whyGone(p piece) Cause {
 		switch {
 		case b.recreated:
 			return CauseRecreated
-		case b.first < j.a.log.extents[b.partition].First:
+		case b.back:
+			return CauseCutOff
+		case max(b.first, j.next(b.partition)) < j.a.log.extents[b.partition].First:
 			cause = CauseRemoved
 		}
 	}
@@ -99,6 +101,8 @@ func (j *judging) whyNot(p piece) Cause {
 	for _, b := range p.in {
 		x := j.a.log.extents[b.partition]
 		switch {
+		case b.back:
+			return CauseCutOff
 		case b.first < x.First:
 			return CauseRemoved
 		case b.end > x.End:

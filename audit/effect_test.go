@@ -110,6 +110,11 @@ func TestPlantedEffect(t *testing.T) {
 	}
 	if s := r.Totals[audit.AtEffect]; s.Lost < before || s.ToGo == 0 || !w.Sealed(r) { // sealed is what lay there when this watch began
 		t.Errorf("half is not worked off, and what was lost before stays so: %+v, %d were", s, before)
+		for _, f := range r.Findings {
+			if f.Verdict == audit.Suspected {
+				t.Errorf("%+v", f)
+			}
+		}
 	}
 	for key, set := range told(r, audit.AtEffect, audit.Lost) { // what has no room in the log is known at once
 		for wrong := range set.Without(p.truth[key][lost]) {

@@ -249,9 +249,12 @@ func (j *judging) where(p *piece, b bracket) where {
 		return before
 	case next >= b.end && (p.straight || next >= j.limit(p, b.partition)):
 		return passed
-	case b.end <= x.First || b.first >= x.End:
+	}
+	first := max(b.first, next) // below that it is not
+	switch {
+	case b.end <= x.First || first > x.End || first == x.End && first < b.end:
 		return gone
-	case j.by == AtEffect && (next >= b.end || b.first < x.First || b.end > x.End):
+	case j.by == AtEffect && (next >= b.end || first < x.First || b.end > x.End):
 		return askLog
 	}
 	return ahead

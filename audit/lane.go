@@ -180,7 +180,9 @@ func (s *sighting) see(n uint64, at Spot) {
 		s.repeat(n, at)
 		return // a copy says nothing of the order
 	case n < s.last.number:
-		s.disorder++
+		if at.Partition == s.last.at.Partition { // lanes of files lie over several
+			s.disorder++
+		}
 		return
 	case len(s.gaps) < keptGaps:
 		s.gaps = append(s.gaps, gap{s.last, place{n, at}})

@@ -116,6 +116,7 @@ type bracket struct {
 	partition  int32
 	first, end int64
 	recreated  bool // in a log that is not there any more
+	back       bool // the log went back between the marks: it is anywhere
 }
 
 // piece is numbers whose places are bracketed alike.
@@ -137,8 +138,8 @@ func (p *piece) cut(at int64) []piece {
 	low, high := *p, *p
 	n := uint64(at - b.first)
 	low.Last, high.First = p.First+n-1, p.First+n
-	low.in = []bracket{{b.partition, b.first, at, b.recreated}}
-	high.in = []bracket{{b.partition, at, b.end, b.recreated}}
+	low.in, high.in = []bracket{b}, []bracket{b}
+	low.in[0].end, high.in[0].first = at, at
 	return []piece{low, high}
 }
 
@@ -276,13 +277,13 @@ func (a *Audit) between(p *page, out *piece, partition int32) (before, after *ro
 		case m.Sequence < out.First:
 			before, b.first = m, m.Position.Offset+1
 		case m.Sequence == out.First: // the piece is this mark
-			return m, m, bracket{partition, m.Position.Offset, m.Position.Offset + 1, other}
+			return m, m, bracket{partition: partition, first: m.Position.Offset, end: m.Position.Offset + 1, recreated: other}
 		case after == nil:
 			after, b.end, b.recreated = m, m.Position.Offset, other
 		}
 	}
 	if b.end < b.first { // sent again, or the log was cut off in between: anywhere
-		b.first, b.end = 0, x.End
+		b.first, b.end, b.back = 0, x.End, true
 	}
 	return before, after, b
 }
