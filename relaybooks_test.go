@@ -124,6 +124,30 @@ func TestRelayBooksOfRefusals(t *testing.T) {
 	}
 }
 
+// TestRelayBooksOfDoubt: what was sent without an answer and refused the second time is
+// not void.
+func TestRelayBooksOfDoubt(t *testing.T) {
+	b, db := memory.New(memory.Config{Partitions: 1}), memorystore.NewDatabase(memorystore.Config{})
+	enqueue(t, db, 10)
+	calls := 0
+	b.OnPublish(func(d string, _ []rollcall.Message) memory.PublishFault {
+		if d == rollcall.SideDestination {
+			return memory.NoFault
+		}
+		calls++
+		return memory.LoseReply
+	})
+	sender := picky{b.Sender(), func(*rollcall.Message) bool { return calls > 0 }}
+	if err := rollcall.NewRelay(memorystore.Open(db), sender, rollcall.RelayConfig{Books: quickBooks, Observer: new(events)}).Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := unite(readBooks(t, b))
+	truthful(t, s, b.Messages("orders"))
+	if complete(t, s); len(s.maybe) != 10 || len(b.Messages("orders")) != 10 {
+		t.Fatalf("%d maybe, %d void, %d are there", len(s.maybe), len(s.void), len(b.Messages("orders")))
+	}
+}
+
 // TestRelayBooksOfLostStamps: numbers of which nobody knows whether they are in rows are
 // no hole in the books.
 func TestRelayBooksOfLostStamps(t *testing.T) {
