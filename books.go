@@ -27,7 +27,10 @@ const (
 // sent to one destination in one life. Each says all that is known so far of the
 // lanes in it, so a record that came twice or late, or was never stored, does no
 // harm: the one with the highest Number of a keeper, life, destination and lane
-// holds. What several keepers say of a life is united.
+// holds. What several keepers say of a life is united: stored by one is stored, maybe
+// for one is no longer void for another. A keeper that sends numbers of another life
+// writes an end when no more of them come for a while, and goes on behind it when more
+// do: its last record holds.
 //
 // On the wire it is JSON, in a message without a stamp: docs/stamp.md.
 type Book struct {

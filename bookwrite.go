@@ -88,7 +88,8 @@ func (k *bookkeeper) due(last bool) (out []*page) {
 		if p.given != nil {
 			p.gave(p.given(), now)
 		}
-		if restated := now.Sub(p.stated); p.born && (restated > restate*k.config.Idle || restated < 0) && !p.ended {
+		// Also after the clock was set back: nothing would be due for as long.
+		if stated := now.Sub(p.stated); p.born && !p.ended && (stated > restate*k.config.Idle || stated < 0) {
 			p.all(now)
 		}
 		if last && !p.ended || k.isDue(p, now) {
@@ -99,8 +100,7 @@ func (k *bookkeeper) due(last bool) (out []*page) {
 }
 
 func (k *bookkeeper) isDue(p *page, now time.Time) bool {
-	idle := now.Sub(p.written)
-	return !p.born || len(p.changed) > 0 || !p.ended && (idle >= k.config.Idle || idle < 0)
+	return !p.born || len(p.changed) > 0 || !p.ended && now.Sub(p.written) >= k.config.Idle
 }
 
 // all lanes are to be written.

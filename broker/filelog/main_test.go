@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childEnv makes the test binary another process: "publish" or "member".
+// childEnv makes the test binary another process: "publish", "books" or "member".
 const childEnv = "FILELOG_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -27,6 +28,8 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 	case "publish":
 		err = childPublish(os.Args[len(os.Args)-1])
+	case "books":
+		err = childBooks(os.Args[len(os.Args)-1])
 	case "member":
 		err = childMember(os.Args[len(os.Args)-1])
 	default:
@@ -116,6 +119,7 @@ func childMember(path string) error {
 // child is another process of the test.
 type child struct {
 	cmd   *exec.Cmd
+	input io.Closer
 	mu    sync.Mutex
 	lines []string
 	ended chan struct{}
@@ -126,7 +130,8 @@ func spawn(t testing.TB, role, path string) *child {
 	c := &child{cmd: exec.Command(os.Args[0], path), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+role)
 	c.cmd.Stderr = os.Stderr
-	if _, err := c.cmd.StdinPipe(); err != nil {
+	var err error
+	if c.input, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	out, err := c.cmd.StdoutPipe()
@@ -153,6 +158,22 @@ func (c *child) kill() {
 	_ = c.cmd.Process.Kill() // it may have ended
 	<-c.ended
 	_ = c.cmd.Wait() // "killed" is no news
+}
+
+// end closes the child's input and waits until it has ended, well.
+func (c *child) end(t testing.TB) {
+	t.Helper()
+	if err := c.input.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-c.ended:
+	case <-time.After(patience):
+		t.Fatalf("waited %v for the child to end", patience)
+	}
+	if err := c.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (c *child) signal(t testing.TB, s syscall.Signal) {

@@ -43,7 +43,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var table []string
-	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, bookMutants, protocolMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			took := run(t, root, m)
@@ -134,7 +134,7 @@ func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Planted bugs\n\nWritten by `UPDATE=1 go test -run TestPage ./internal/mutants`; each is planted, one at a time, and caught by the\n" +
 		"named case of the kit by `go test ./internal/mutants`.\n\n| planted bug | in | caught by case | of the kit on |\n|---|---|---|---|\n")
-	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, protocolMutants) {
+	for _, m := range slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, bookMutants, protocolMutants) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", m.name, m.file, m.caught, m.kit)
 	}
 	path := "../../docs/planted-bugs.md"
