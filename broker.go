@@ -179,8 +179,9 @@ type Settlement struct {
 	After     time.Duration // only with RetryAfter
 }
 
-// Optional powers, found by type assertion: Extender on a Subscription, Measurer
-// on a Source, Transactor and Unrepeatable on a Sender.
+// Optional powers, found by type assertion: Extender on a Subscription, Measurer,
+// Tapper, Explainer and Noter on a Source, Transactor, Unrepeatable and SideMaker on
+// a Sender.
 type (
 	// Extender keeps deliveries from coming again while they are worked on. It
 	// returns new receipts: the old ones may be void.
@@ -199,12 +200,69 @@ type (
 	Measurer interface {
 		Measure(ctx context.Context) ([]Extent, error)
 	}
+	// Tapper reads what lies in the partitions of the Source and what comes,
+	// without a group: nobody who works on them notices.
+	Tapper interface {
+		// Tap begins at the first message that the broker took at since or later;
+		// the zero time: at the first that is there.
+		Tap(ctx context.Context, since time.Time) (Tap, error)
+	}
+	// Explainer says why offsets of a partition are not delivered. The audit asks it
+	// where a number lies that is missing.
+	Explainer interface {
+		// Explain returns the offsets from first to last that a reader is not given,
+		// in order, as holes; an offset in none of them holds a message.
+		Explain(ctx context.Context, partition Partition, first, last int64) ([]Hole, error)
+	}
+	// Noter tells what the broker itself has noted as a group's place: of each
+	// partition the offset behind the last that was settled. The engine never reads
+	// it; a store that is behind it was restored from an older copy.
+	Noter interface {
+		Noted(ctx context.Context, group string) (map[Partition]int64, error)
+	}
+	// SideMaker makes the side destination, if it is missing and the broker lets us,
+	// fit for books: small, kept for a month at least, never dropping the last record
+	// of a life before.
+	SideMaker interface {
+		MakeSide(ctx context.Context, destination string) error
+	}
 	// Transactor publishes messages and moves positions as one (Kafka). No
 	// settlements means: publish only. A non-nil error that is ErrInDoubt may
 	// have happened; any other surely has not.
 	Transactor interface {
 		Transact(ctx context.Context, settled []Settlement, out map[string][]Message) error
 	}
+)
+
+// Tap reads partitions without a group. It is used by one goroutine at a time.
+type Tap interface {
+	// Fetch is Subscription.Fetch, without tokens; receipts in it settle nothing.
+	// Where messages went away before they were read, or the log was made again, it
+	// says so once, ErrMissed, and goes on at what is there. Other errors are about
+	// now: call it again.
+	Fetch(ctx context.Context, request FetchRequest) ([]Batch, error)
+	Close() error
+}
+
+// Hole is offsets from First to Last that are not delivered, and why.
+type Hole struct {
+	First, Last int64
+	Cause       HoleCause
+	// Stamps of messages in it that are still there, though never delivered: of
+	// aborted transactions.
+	Stamps []Stamp
+}
+
+// HoleCause is why an offset is not delivered.
+type HoleCause string
+
+// The causes.
+const (
+	HoleRemoved   HoleCause = "removed"   // below the first offset: retention, or somebody deleted records
+	HoleBeyond    HoleCause = "beyond"    // at or behind the end: the log was cut off, or is another one
+	HoleCompacted HoleCause = "compacted" // a later message of the same key took its place, or it was a tombstone
+	HoleAborted   HoleCause = "aborted"   // written in a transaction that was aborted
+	HoleMarker    HoleCause = "marker"    // the broker's own: the end of a transaction
 )
 
 // Extent is what a replayable partition holds: offsets First up to, not

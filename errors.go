@@ -32,6 +32,9 @@ var (
 	ErrBadStamp = errors.New("rollcall: bad stamp")
 	// ErrDamaged: stored bytes are not what was written. Nothing was skipped.
 	ErrDamaged = errors.New("rollcall: damaged")
+	// ErrMissed: messages went away before a Tap read them, or their log is another
+	// one now. It goes on at what is there.
+	ErrMissed = errors.New("rollcall: messages were not read")
 	// ErrClosed: it was closed. It has not happened.
 	ErrClosed = errors.New("rollcall: closed")
 	// ErrNewerSchema: the file or database was written by a newer rollcall.

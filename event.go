@@ -89,6 +89,17 @@ type Suspected struct {
 // SweptUp: what a sweep removed.
 type SweptUp struct{ Swept Swept }
 
+// Expired: dead letters that were discarded because of their age.
+type Expired struct{ Rows int }
+
+// BooksFailed: the books of a sender could not be written; its messages go on. They
+// are tried again, and say all then.
+type BooksFailed struct {
+	Destination string
+	Err         error
+	Missed      int // records since it was told last
+}
+
 func (Committed) event()    {}
 func (SetAside) event()     {}
 func (InDoubt) event()      {}
@@ -100,6 +111,8 @@ func (Owned) event()        {}
 func (Hit) event()          {}
 func (Suspected) event()    {}
 func (SweptUp) event()      {}
+func (Expired) event()      {}
+func (BooksFailed) event()  {}
 
 // SlogObserver writes what a person on call wants to see to log: trouble as
 // warnings, the rest as debug.
@@ -141,10 +154,14 @@ func (o slogObserver) Observe(event Event) {
 	case Suspected:
 		name, args = "a worker ended in mid-message", []any{"destination", e.Partition.Destination, "partition", e.Partition.Number,
 			"suspect", e.Messages, "alone", e.Alone}
+	case BooksFailed:
+		name, args = "the sender's books were not written, messages go on", []any{"destination", e.Destination, "missed", e.Missed, "error", e.Err}
 	case SweptUp:
 		level, name = slog.LevelInfo, "swept"
 		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
 			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
+	case Expired:
+		name, args = "dead letters discarded because of their age", []any{"rows", e.Rows}
 	}
 	o.log.Log(context.Background(), level, name, args...)
 }

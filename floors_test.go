@@ -90,6 +90,7 @@ var floors = []floor{
 	{prefix: "effect", ours: []string{"", "internal/"}, why: "effects are SQL text and values; the driver behind *sql.DB is the caller's"},
 	{prefix: "id", ours: []string{"", "internal/"}, clients: []string{"modernc.org/sqlite", "github.com/google/uuid"},
 		why: "ids need the root's clock and errors, and the client of their own file"},
+	{prefix: "audit", ours: []string{"", "internal/interval"}, why: "verdicts are computed from records: it knows the contracts, and no driver"},
 	{prefix: "embedded", ours: []string{"", "broker/filelog", "store/sqlite"}, why: "it puts just its two drivers together"},
 	{prefix: "figures/server", ours: []string{"", "broker/memory", "broker/kafka", "store/postgres", "store/mysql", "store/redis", "effect", "effect/pgxeffect"},
 		clients: []string{"github.com/jackc/pgx/v5", "github.com/redis/go-redis/v9", "github.com/go-sql-driver/mysql", "github.com/twmb/franz-go", "github.com/tidwall/gjson"},

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +32,11 @@ type PublisherConfig struct {
 	// Timeout is how long a message is tried before its fate is reported as
 	// Unknown. Default: 30 s.
 	Timeout time.Duration
+	// Books are what the publisher writes down of its numbers. Default: see BooksConfig.
+	Books BooksConfig
+	// Observer is told when books cannot be written. Default:
+	// SlogObserver(slog.Default()).
+	Observer Observer
 }
 
 // Publisher sends messages: lane first, then stamp, then send, confirmed
@@ -41,6 +49,7 @@ type Publisher struct {
 	config PublisherConfig
 	life   Life
 	room   chan struct{} // a token for each message that waits
+	books  *bookkeeper
 
 	mu     sync.Mutex
 	routes map[string]*route
@@ -60,11 +69,15 @@ func NewPublisher(sender Sender, config PublisherConfig) *Publisher {
 	if config.Clock == nil {
 		config.Clock = systemClock{}
 	}
+	if config.Observer == nil {
+		config.Observer = SlogObserver(slog.Default())
+	}
 	if most := sender.Capabilities().MaxBatch; most > 0 {
 		config.Batch = min(config.Batch, most)
 	}
 	p := &Publisher{sender: sender, config: config, life: NewLife(), routes: make(map[string]*route),
 		room: make(chan struct{}, config.Buffer)}
+	p.books = newBookkeeper(sender, config.Books, config.Clock, config.Observer, p.life)
 	p.alive, p.stop = context.WithCancel(context.Background())
 	return p
 }
@@ -165,8 +178,8 @@ func (p *Publisher) Flush(ctx context.Context) error {
 }
 
 // Close takes no more messages, flushes, and ends the life. When ctx ends
-// first, what has no fate yet is Unknown and its error says so. The Sender
-// stays open.
+// first, what has no fate yet is Unknown and its error says so. The last record
+// of the books is written within ctx, and five seconds. The Sender stays open.
 func (p *Publisher) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
@@ -174,6 +187,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	err := p.Flush(ctx)
 	p.stop()
 	p.loops.Wait()
+	p.books.close(ctx)
 	return err
 }
 
@@ -207,7 +221,7 @@ func (p *Publisher) sendLoop(r *route) {
 			case <-r.wake:
 				continue
 			case <-p.alive.Done():
-				r.abandon()
+				r.abandon(p)
 				return
 			}
 		}
@@ -217,6 +231,7 @@ func (p *Publisher) sendLoop(r *route) {
 
 // sendBatch sends until every message of the batch has a fate.
 func (p *Publisher) sendBatch(r *route, batch []*outgoing) {
+	p.openBooks(r, batch)
 	for try := 0; len(batch) > 0; try++ {
 		if try > 0 {
 			_ = p.config.Clock.Sleep(p.alive, backoff.Delay(try-1, p.config.RetryFirst, p.config.RetryMost))
@@ -235,9 +250,21 @@ func (p *Publisher) sendBatch(r *route, batch []*outgoing) {
 	}
 }
 
+// openBooks before the first message of a destination is handed over.
+func (p *Publisher) openBooks(r *route, batch []*outgoing) {
+	own := slices.ContainsFunc(batch, func(o *outgoing) bool { return o.message.Stamp.Life == p.life })
+	switch {
+	case own && !r.opened:
+		r.opened = true
+		p.books.open(p.life, r.destination, r.stamper.lanes, r.given)
+	case !own:
+		p.books.open(batch[0].message.Stamp.Life, r.destination, r.stamper.lanes, nil)
+	}
+}
+
 // judge reports what has a fate and returns what is to be sent again.
 func (p *Publisher) judge(r *route, batch []*outgoing, results []PublishResult) []*outgoing {
-	var again []*outgoing
+	var again, over []*outgoing
 	now := p.config.Clock.Now()
 	for i, o := range batch {
 		result := PublishResult{Fate: Unknown, Err: errors.New("rollcall: the driver gave no result")}
@@ -245,15 +272,33 @@ func (p *Publisher) judge(r *route, batch []*outgoing, results []PublishResult) 
 			result = results[i]
 		}
 		if result.Fate == Unknown {
+			o.doubt = o.doubt || !errors.Is(result.Err, ErrTryAgain)
 			if now.Before(o.deadline) && p.alive.Err() == nil {
 				again = append(again, o)
 				continue
 			}
 			result.Err = fmt.Errorf("%w: message %q may be stored; sent again with the same stamp it is absorbed: %w", ErrInDoubt, o.message.ID, orUnknown(result.Err))
 		}
-		r.finish(p, o, result)
+		o.result = result
+		over = append(over, o)
+	}
+	p.noteFates(r, over)
+	for _, o := range over {
+		r.finish(p, o, o.result)
 	}
 	return again
+}
+
+// noteFates in the books, before anybody is told.
+func (p *Publisher) noteFates(r *route, over []*outgoing) {
+	if p.books == nil || len(over) == 0 {
+		return
+	}
+	outcomes := make([]outcome, len(over))
+	for i, o := range over {
+		outcomes[i] = outcome{&o.message, bookFateOf(o.result.Fate, o.doubt), o.result.Position}
+	}
+	p.books.note(r.destination, outcomes)
 }
 
 func orUnknown(err error) error {
@@ -268,12 +313,15 @@ type outgoing struct {
 	message  Message
 	deadline time.Time
 	done     func(PublishResult)
+	doubt    bool // it may be stored by an earlier try, here or in another process
+	result   PublishResult
 }
 
 // route is one destination of a publisher.
 type route struct {
 	destination string
 	wake        chan struct{}
+	opened      bool // its books are, see openBooks
 
 	mu      sync.Mutex
 	idle    *sync.Cond
@@ -290,8 +338,9 @@ func (r *route) add(p *Publisher, m Message, done func(PublishResult)) bool {
 		r.mu.Unlock()
 		return false
 	}
+	numbered := !m.Stamp.IsZero() // elsewhere
 	r.stamper.stamp(&m, now)
-	r.queue = append(r.queue, &outgoing{m, now.Add(p.config.Timeout), done})
+	r.queue = append(r.queue, &outgoing{message: m, deadline: now.Add(p.config.Timeout), done: done, doubt: numbered})
 	r.open++
 	r.mu.Unlock()
 	select {
@@ -299,6 +348,13 @@ func (r *route) add(p *Publisher, m Message, done func(PublishResult)) bool {
 	default:
 	}
 	return true
+}
+
+// given is the highest number of each lane.
+func (r *route) given() map[int32]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.stamper.next)
 }
 
 func (r *route) take(most int) []*outgoing {
@@ -327,14 +383,22 @@ func (r *route) finish(p *Publisher, o *outgoing, result PublishResult) {
 }
 
 // abandon reports what was never handed to the broker: surely not stored.
-func (r *route) abandon() {
+func (r *route) abandon(p *Publisher) {
 	r.mu.Lock()
 	queue := r.queue
 	r.queue = nil
 	r.mu.Unlock()
+	own := make([]*outgoing, 0, len(queue))
+	for _, o := range queue {
+		o.result = PublishResult{Fate: Refused, Err: ErrClosed}
+		if !o.doubt { // of others' numbers nothing is known
+			own = append(own, o)
+		}
+	}
+	p.noteFates(r, own)
 	for _, o := range queue {
 		if o.done != nil {
-			o.done(PublishResult{Fate: Refused, Err: ErrClosed})
+			o.done(o.result)
 		}
 	}
 }

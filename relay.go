@@ -28,6 +28,9 @@ type RelayConfig struct {
 	// Standby is how long a relay that was fenced waits before it takes over
 	// again. Default: 5 s.
 	Standby time.Duration
+	// Books are what the relay writes down of the numbers that it gives out and sends.
+	// Default: see BooksConfig.
+	Books BooksConfig
 }
 
 // Relay pumps an outbox to a broker. The stamp is in the row before the first
@@ -40,6 +43,7 @@ type Relay[X any] struct {
 	config RelayConfig
 	life   Life
 	stamps map[string]*stamper
+	books  *bookkeeper
 }
 
 // NewRelay makes a relay with a new life.
@@ -70,6 +74,8 @@ func (r *Relay[X]) Drain(ctx context.Context) error {
 }
 
 func (r *Relay[X]) loop(ctx context.Context, untilEmpty bool) error {
+	r.books = newBookkeeper(r.sender, r.config.Books, r.config.Clock, r.config.Observer, r.life)
+	defer r.endLife(ctx)
 	var hold Hold
 	for try := 0; ctx.Err() == nil; {
 		sent, err := 0, error(nil)
@@ -103,6 +109,12 @@ func (r *Relay[X]) loop(ctx context.Context, untilEmpty bool) error {
 	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	return r.store.Release(rctx, []Hold{hold})
+}
+
+// endLife gives out no more numbers of this life, and says so.
+func (r *Relay[X]) endLife(ctx context.Context) {
+	r.books.close(context.WithoutCancel(ctx))
+	r.life, r.stamps = NewLife(), make(map[string]*stamper)
 }
 
 // relayGroup is the group of relay tokens: no consumer group may have this
@@ -140,7 +152,9 @@ func (r *Relay[X]) pump(ctx context.Context, hold Hold) (int, error) {
 		// A Stamp in doubt leaves numbers that may be in rows: this life gives
 		// them out no more.
 		if err := r.store.Outbox().Stamp(ctx, hold, fresh); err != nil {
+			r.noteStamps(fresh, err)
 			r.life, r.stamps = NewLife(), make(map[string]*stamper)
+			r.books.owns(r.life)
 			return 0, err
 		}
 	}
@@ -204,6 +218,7 @@ func (r *Relay[X]) stampRows(ctx context.Context, rows []OutboxRow) ([]OutboxRow
 			r.stamps[m.Destination] = s
 		}
 		s.stamp(m, now)
+		r.books.gave(m.Destination, s.lanes, &m.Stamp)
 		fresh = append(fresh, rows[i])
 	}
 	return fresh, nil
@@ -231,6 +246,7 @@ func (r *Relay[X]) send(ctx context.Context, hold Hold, rows []OutboxRow) (finis
 			last++
 		}
 		results := r.sender.Publish(ctx, rows[first].Message.Destination, messages)
+		r.noteFates(rows[first:last], results)
 		for i, result := range results {
 			row := rows[first+i]
 			switch result.Fate {

@@ -27,6 +27,7 @@ func (r *Relay[X]) sendOnce(ctx context.Context, hold Hold, row OutboxRow) error
 			ErrConfig, row.ID, row.Message.Destination)
 	}
 	if row.Attempt != 0 {
+		r.noteFates([]OutboxRow{row}, nil)
 		row.Doubt = "the relay that sent it ended, or was taken over, before it noted the answer"
 		return r.settle(ctx, attempts, row, Unknown)
 	}
@@ -48,6 +49,7 @@ func (r *Relay[X]) sendOnce(ctx context.Context, hold Hold, row OutboxRow) error
 	if len(results) == 1 {
 		result = results[0]
 	}
+	r.noteFates([]OutboxRow{row}, []PublishResult{result})
 	switch {
 	case result.Fate == Refused:
 		row.Refusal = orUnknown(result.Err).Error()

@@ -150,6 +150,8 @@ type TxRecords interface {
 	// Count adds to the durable counters of a destination. slot spreads the
 	// rows so that workers do not meet: a partition's number, or a worker's hash.
 	Count(ctx context.Context, group, destination string, slot int32, add Counts) error
+	// Note appends to the operator log of the group.
+	Note(ctx context.Context, group string, entries []OperatorEntry) error
 }
 
 // KeyClaim is one DedupKey to insert with the identity of the message.
@@ -218,7 +220,7 @@ type Queue struct {
 	Early bool  // rows wait because they came too early; they hold nobody back
 }
 
-// Upkeep is what a store needs beside batches.
+// Upkeep is what a store needs beside batches, and what the audit reads of it.
 type Upkeep interface {
 	// Beat writes the sign of life of holders by the store's own clock.
 	Beat(ctx context.Context, holds []Hold) error
@@ -230,6 +232,12 @@ type Upkeep interface {
 	Sweep(ctx context.Context, group string, window time.Duration) (Swept, error)
 	// Tally sums the durable counters and the states of the rows set aside.
 	Tally(ctx context.Context, group string) ([]Tally, error)
+	// Scan reads, without locks, the rolls of the group behind a scope, in the order
+	// of Scope.Compare, at most max. The zero Scope is before all.
+	Scan(ctx context.Context, group string, after Scope, max int) ([]RollRow, error)
+	// Entries reads the operator log of the group, from the first entry with a
+	// higher id on, at most max.
+	Entries(ctx context.Context, group string, after int64, max int) ([]OperatorEntry, error)
 }
 
 // Swept is what a Sweep removed.

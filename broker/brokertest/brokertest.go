@@ -23,6 +23,8 @@ type Broker struct {
 	Source func(t testing.TB, destination string) rollcall.Source
 	// Recreate deletes a destination and makes it anew; nil where it cannot.
 	Recreate func(t testing.TB, destination string)
+	// Remove removes what lies below an offset, as retention does; nil where it cannot.
+	Remove func(t testing.TB, destination string, partition int32, below int64)
 	// Partitions is how many a new destination has.
 	Partitions int
 	// Destination and Group are names that no other case uses, where all cases share
@@ -73,6 +75,7 @@ func Run(t *testing.T, h Harness) {
 // Cases is the kit, by name.
 func Cases() []Case {
 	all := append(publishCases(), fetchCases()...)
+	all = append(all, tapCases()...)
 	all = append(all, ownershipCases()...)
 	return append(all, engineCases()...)
 }

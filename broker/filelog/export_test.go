@@ -2,7 +2,10 @@ package filelog
 
 import (
 	"database/sql"
+	"errors"
 	"testing"
+
+	"github.com/rollcall-mq/rollcall"
 )
 
 // WriteVersion makes the closed log at path one of another schema.
@@ -30,6 +33,36 @@ func SetEnd(t testing.TB, path string, id, end int64) {
 		_, err = db.Exec(`UPDATE partitions SET end = ?, crc = ? WHERE id = ?`, end, int64(partSum(&p)), id)
 		return err
 	})
+}
+
+// Count reads all messages of a destination, and keeps none.
+func (l *Log) Count(t testing.TB, destination string) (n int) {
+	t.Helper()
+	c, err := l.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.readView(c, "", func(v *view) error {
+		for _, p := range v.parts[destination] {
+			err := l.readChunks(c, p, p.first, func(ch *chunk) (bool, error) {
+				var bad error
+				err := ch.each(ch.first, func(_ int64, payload []byte) bool {
+					n++
+					bad = decodePayload(payload, new(rollcall.Message))
+					return bad == nil
+				})
+				return true, errors.Join(err, bad)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, c.close()); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func withDB(t testing.TB, path string, do func(*sql.DB) error) {

@@ -35,6 +35,11 @@ func TestKit(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
+			Remove: func(t testing.TB, d string, partition int32, below int64) {
+				if err := open(t).TrimTo(context.Background(), d, partition, below); err != nil {
+					t.Fatal(err)
+				}
+			},
 			Partitions: 4,
 		}
 	})

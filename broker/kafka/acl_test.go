@@ -46,6 +46,14 @@ func TestACL(t *testing.T) {
 		{"consumer, no group", (*job).consume, func(j *job) []right { return []right{j.reads()} }, []string{"group", "READ"}},
 		{"consumer, KIP-848, no group", (*job).consumeServer, func(j *job) []right { return []right{j.reads()} }, []string{"group", "READ"}},
 
+		{"tap", (*job).tap, func(j *job) []right { return []right{j.reads()} }, nil},
+		{"tap, DESCRIBE only", (*job).tap, func(j *job) []right { return []right{onTopic(j.in, kadm.OpDescribe)} }, []string{"in-topic", "READ"}},
+		{"books", (*job).keepBooks, func(j *job) []right {
+			return []right{onTopic(j.books(), kadm.OpCreate), onTopic(j.books(), kadm.OpWrite)}
+		}, nil},
+		{"books, no CREATE", (*job).makeSide, func(j *job) []right { return []right{onTopic(j.books(), kadm.OpWrite)} }, []string{"CREATE", "kafka-topics.sh", "--partitions 1", "retention.ms"}},
+		{"books, no WRITE", (*job).makeSide, func(j *job) []right { return []right{onTopic(j.books(), kadm.OpCreate)} }, []string{"WRITE"}},
+
 		{"no store", (*job).plain, func(j *job) []right { return []right{j.reads(), onGroup(j.group)} }, nil},
 		{"no store, no group", (*job).plain, func(j *job) []right { return []right{j.reads()} }, []string{"group", "READ"}},
 
@@ -207,4 +215,41 @@ func (j *job) transform(t *testing.T, ctx context.Context) error {
 	}
 	enough()
 	return <-done
+}
+
+// tap reads without a group.
+func (j *job) tap(t *testing.T, ctx context.Context) error {
+	s, err := j.cluster.Source(ctx, j.in, kafka.SourceConfig{})
+	if err != nil {
+		return err
+	}
+	p, err := s.Tap(ctx, time.Time{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.Close() }()
+	for n := 0; n < 10; {
+		batches, err := p.Fetch(ctx, rollcall.FetchRequest{Max: 100, Min: 1, Wait: time.Second})
+		if err != nil {
+			return err
+		}
+		n += count(batches)
+	}
+	return nil
+}
+
+// books is a side destination that is not there.
+func (j *job) books() string { return "books-of-" + j.in }
+
+func (j *job) makeSide(_ *testing.T, ctx context.Context) error {
+	return j.cluster.Sender().MakeSide(ctx, j.books())
+}
+
+func (j *job) keepBooks(t *testing.T, ctx context.Context) error {
+	if err := j.makeSide(t, ctx); err != nil {
+		return err
+	}
+	p := rollcall.NewPublisher(j.cluster.Sender(), rollcall.PublisherConfig{})
+	defer func() { _ = p.Close(ctx) }()
+	return p.Publish(ctx, j.books(), rollcall.Message{Body: []byte("m")})[0].Err
 }

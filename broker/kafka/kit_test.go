@@ -44,6 +44,7 @@ func harness(brokers []string) brokertest.Harness {
 				}
 				create(t, admin, d, 4, forEver)
 			},
+			Remove: func(t testing.TB, d string, partition int32, below int64) { remove(t, admin, d, partition, below) },
 		}
 	}
 }

@@ -19,15 +19,15 @@ import (
 )
 
 // remove deletes records below an offset, as retention does.
-func remove(t *testing.T, admin administrator, topic string, partition int32, below int64) {
+func remove(t testing.TB, admin administrator, topic string, partition int32, below int64) {
 	t.Helper()
 	var o kadm.Offsets
 	o.AddOffset(topic, partition, below, -1)
-	if _, err := admin.DeleteRecords(t.Context(), o); err != nil {
+	if _, err := admin.DeleteRecords(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, "the records to be removed", func() bool {
-		starts, err := admin.ListStartOffsets(t.Context(), topic)
+		starts, err := admin.ListStartOffsets(context.Background(), topic)
 		at, _ := starts.Lookup(topic, partition)
 		return err == nil && at.Offset >= below
 	})

@@ -40,6 +40,7 @@ func (p *part) begin(at place, token rollcall.Token, session uint64) {
 // covered: Kafka's markers, what was aborted or compacted.
 func (p *part) take(partition rollcall.Partition, incarnation rollcall.Incarnation, most int) rollcall.Batch {
 	b := rollcall.Batch{Partition: partition, Token: p.token, Deliveries: make([]rollcall.Delivery, 0, min(most, len(p.buffer)))}
+	var t texts
 	n := 0
 	for _, r := range p.buffer {
 		if len(b.Deliveries) == most && !r.Attrs.IsControl() {
@@ -54,11 +55,11 @@ func (p *part) take(partition rollcall.Partition, incarnation rollcall.Incarnati
 			p.cover(&b, r.Offset, r.Offset)
 			continue
 		}
-		b.Deliveries = append(b.Deliveries, rollcall.Delivery{
-			Message:  message(r),
-			Position: rollcall.Position{Incarnation: incarnation, Offset: r.Offset, LeaderEpoch: r.LeaderEpoch + 1},
-			Receipt:  rollcall.Receipt{Session: p.session, Number: uint64(r.Offset)},
-		})
+		b.Deliveries = b.Deliveries[:len(b.Deliveries)+1] // in place: it is large
+		d := &b.Deliveries[len(b.Deliveries)-1]
+		read(&d.Message, r, &t)
+		d.Position = rollcall.Position{Incarnation: incarnation, Offset: r.Offset, LeaderEpoch: r.LeaderEpoch + 1}
+		d.Receipt = rollcall.Receipt{Session: p.session, Number: uint64(r.Offset)}
 	}
 	clear(p.buffer[:n])
 	p.buffer = p.buffer[n:]

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,13 +45,9 @@ func (s *Source) Peek(ctx context.Context, partition rollcall.Partition, at roll
 // read the offsets that end at last, by requests of ours: a client for each look would
 // be a second of work where there are many partitions.
 func (s *Source) read(ctx context.Context, number int32, last int64) (*window, error) {
-	all, err := s.cluster.admin.Metadata(ctx, s.topic.name)
+	leader, err := s.leader(ctx, number)
 	if err != nil {
 		return nil, err
-	}
-	detail, ok := all.Topics[s.topic.name].Partitions[number]
-	if !ok || detail.Err != nil || detail.Leader < 0 {
-		return nil, fmt.Errorf("%w: it has no leader now", kerr.LeaderNotAvailable)
 	}
 	begin, err := s.cluster.admin.ListStartOffsets(ctx, s.topic.name)
 	if err = offsetsError(begin, err); err != nil {
@@ -59,7 +56,7 @@ func (s *Source) read(ctx context.Context, number int32, last int64) (*window, e
 	from, _ := begin.Lookup(s.topic.name, number)
 	w := &window{partition: number, first: max(from.Offset, last-windowSize+1), last: last, messages: make(map[int64]rollcall.Message)}
 	for next := w.first; next <= last; {
-		records, behind, err := s.fetch(ctx, detail.Leader, number, next)
+		records, behind, err := s.fetch(ctx, leader, number, next)
 		if err != nil {
 			return nil, err
 		}
@@ -74,28 +71,39 @@ func (s *Source) read(ctx context.Context, number int32, last int64) (*window, e
 	return w, nil
 }
 
+// errNoLeader: a partition cannot be asked now.
+var errNoLeader = fmt.Errorf("%w: it has no leader now", kerr.LeaderNotAvailable)
+
 // fetch reads what a leader has from an offset on, and says behind which it lies.
 func (s *Source) fetch(ctx context.Context, leader, number int32, offset int64) ([]*kgo.Record, int64, error) {
-	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes = number, offset, windowBytes
-	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID, t.Partitions = s.topic.name, s.topic.id, append(t.Partitions, p)
-	req := kmsg.NewPtrFetchRequest()
-	req.MaxBytes, req.IsolationLevel, req.Topics = windowBytes, readCommitted, append(req.Topics, t)
-	answer, err := s.cluster.client.Broker(int(leader)).RetriableRequest(ctx, req)
+	answer, err := s.ask(ctx, leader, number, offset, windowBytes)
 	if err != nil {
 		return nil, 0, err
 	}
+	records, behind, err := s.unpack(answer, number, offset, kgo.ReadCommitted())
+	return slices.DeleteFunc(records, func(r *kgo.Record) bool { return r.Attrs.IsControl() }), behind, err
+}
+
+// ask a leader for what it has from an offset on, up to the first open transaction.
+func (s *Source) ask(ctx context.Context, leader, number int32, offset int64, most int32) (*kmsg.FetchResponseTopicPartition, error) {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = number, offset, most
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID, t.Partitions = s.topic.name, s.topic.id, append(t.Partitions, p)
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxBytes, req.IsolationLevel, req.Topics = most, readCommitted, append(req.Topics, t)
+	answer, err := s.cluster.client.Broker(int(leader)).RetriableRequest(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	resp := answer.(*kmsg.FetchResponse)
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, 0, fmt.Errorf("the broker's answer has %d topics, one was asked for", len(resp.Topics))
+		return nil, fmt.Errorf("the broker's answer has %d topics, one was asked for", len(resp.Topics))
 	}
-	options := kgo.ProcessFetchPartitionOpts{Offset: offset, IsolationLevel: kgo.ReadCommitted(), Topic: s.topic.name, Partition: number}
-	read, behind := kgo.ProcessFetchPartition(options, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
-	return read.Records, behind, read.Err
+	return &resp.Topics[0].Partitions[0], nil
 }
 
 // readCommitted is the isolation level of a Fetch request.

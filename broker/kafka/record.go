@@ -57,12 +57,18 @@ func (t *topic) wouldRemove(at, now time.Time) bool {
 // headers, and the batch around it.
 func overhead(m *rollcall.Message) int { return 200 + 10*len(m.Headers) }
 
-// message is a record as rollcall knows it. A stamp that cannot be read stays among
+// message is a record as rollcall knows it.
+func message(r *kgo.Record) (m rollcall.Message) {
+	read(&m, r, new(texts))
+	return m
+}
+
+// read a record into a message that is zero. A stamp that cannot be read stays among
 // the headers: the engine sets such a message aside, it is never taken for one
 // without a stamp. What has no stamp keeps all its headers; its id is the one that its
 // sender's ecosystem gave it, if any.
-func message(r *kgo.Record) rollcall.Message {
-	m := rollcall.Message{Destination: r.Topic, Partition: r.Partition, Key: string(r.Key), Body: r.Value, Time: r.Timestamp}
+func read(m *rollcall.Message, r *kgo.Record, t *texts) {
+	m.Destination, m.Partition, m.Key, m.Body, m.Time = r.Topic, r.Partition, t.string(r.Key), r.Value, r.Timestamp
 	rest := r.Headers
 	if stamp, others, ok := cut(rest, rollcall.StampHeader); ok {
 		if s, err := rollcall.ParseStamp(stamp); err == nil {
@@ -74,7 +80,7 @@ func message(r *kgo.Record) rollcall.Message {
 	}
 	if !m.Stamp.IsZero() {
 		if id, others, ok := cut(rest, rollcall.IDHeader); ok {
-			m.ID, rest = rollcall.MessageID(id), others
+			m.ID, rest = rollcall.MessageID(t.string(id)), others
 		}
 	}
 	if len(rest) > 0 {
@@ -84,9 +90,8 @@ func message(r *kgo.Record) rollcall.Message {
 		}
 	}
 	if m.Stamp.IsZero() {
-		m.ID, _ = rollcall.KnownID(&m)
+		m.ID, _ = rollcall.KnownID(m)
 	}
-	return m
 }
 
 // cut takes out the header of a name, if there is just one: a repeated one is nobody's.

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall-mq/rollcall"
 )
@@ -64,10 +65,12 @@ const (
 type destination struct {
 	incarnation rollcall.Incarnation
 	partitions  [][]record
+	first       []int64 // by partition: what lies below was removed
 }
 
 type record struct {
 	message rollcall.Message
+	stored  time.Time
 	marker  bool // never delivered: a transaction marker
 }
 
@@ -109,8 +112,17 @@ func (b *Broker) Marker(name string, partition int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d := b.destination(name)
-	d.partitions[partition] = append(d.partitions[partition], record{marker: true})
+	d.partitions[partition] = append(d.partitions[partition], record{marker: true, stored: time.Now()})
 	b.changed.Broadcast()
+}
+
+// Remove removes what lies below an offset, as retention does.
+func (b *Broker) Remove(name string, partition int32, below int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d := b.destination(name)
+	d.first[partition] = max(d.first[partition], min(below, int64(len(d.partitions[partition]))))
+	clear(d.partitions[partition][:d.first[partition]])
 }
 
 // Recreate deletes a destination and creates it anew: another incarnation,
@@ -148,7 +160,7 @@ func (b *Broker) Redeliver(groupName string) {
 func (b *Broker) destination(name string) *destination {
 	d := b.destinations[name]
 	if d == nil {
-		d = &destination{partitions: make([][]record, b.config.Partitions)}
+		d = &destination{partitions: make([][]record, b.config.Partitions), first: make([]int64, b.config.Partitions)}
 		_, _ = rand.Read(d.incarnation[:])
 		b.destinations[name] = d
 	}
@@ -200,7 +212,7 @@ func (s *Sender) Publish(ctx context.Context, name string, messages []rollcall.M
 	if b.onPublish != nil {
 		fault = b.onPublish(name, messages)
 	}
-	d := b.destination(name)
+	d, now := b.destination(name), time.Now()
 	for i, m := range messages {
 		switch {
 		case ctx.Err() != nil:
@@ -212,7 +224,7 @@ func (s *Sender) Publish(ctx context.Context, name string, messages []rollcall.M
 		default:
 			m.Destination = name
 			offset := int64(len(d.partitions[m.Partition]))
-			d.partitions[m.Partition] = append(d.partitions[m.Partition], record{message: m})
+			d.partitions[m.Partition] = append(d.partitions[m.Partition], record{message: m, stored: now})
 			results[i] = rollcall.PublishResult{Fate: rollcall.Stored, Position: b.position(d, offset)}
 			if fault == LoseReply {
 				results[i] = rollcall.PublishResult{Err: errLost}
@@ -314,10 +326,11 @@ func (b *Broker) Settled(groupName, dest string) bool {
 	if g == nil {
 		return false
 	}
-	for n, records := range b.destination(dest).partitions {
+	d := b.destination(dest)
+	for n, records := range d.partitions {
 		gp := g.part(rollcall.Partition{Destination: dest, Number: int32(n)})
-		for offset, r := range records {
-			if !r.marker && !gp.of(int64(offset)).acked {
+		for offset := d.first[n]; offset < int64(len(records)); offset++ {
+			if !records[offset].marker && !gp.of(offset).acked {
 				return false
 			}
 		}
@@ -330,8 +343,9 @@ func (b *Broker) Messages(dest string) []rollcall.Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []rollcall.Message
-	for _, records := range b.destination(dest).partitions {
-		for _, r := range records {
+	d := b.destination(dest)
+	for n, records := range d.partitions {
+		for _, r := range records[d.first[n]:] {
 			if !r.marker {
 				out = append(out, r.message)
 			}

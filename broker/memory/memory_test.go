@@ -25,6 +25,7 @@ func TestBroker(t *testing.T) {
 					Sender:     func(testing.TB) rollcall.Sender { return b.Sender() },
 					Source:     func(_ testing.TB, d string) rollcall.Source { return b.Source(d) },
 					Recreate:   func(_ testing.TB, d string) { b.Recreate(d) },
+					Remove:     func(_ testing.TB, d string, partition int32, below int64) { b.Remove(d, partition, below) },
 					Partitions: partitions,
 				}
 			})

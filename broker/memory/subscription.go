@@ -34,7 +34,7 @@ func (s *Source) Measure(context.Context) ([]rollcall.Extent, error) {
 	var out []rollcall.Extent
 	for n, records := range d.partitions {
 		out = append(out, rollcall.Extent{Partition: rollcall.Partition{Destination: s.destination, Number: int32(n)},
-			Incarnation: d.incarnation, End: int64(len(records))})
+			Incarnation: d.incarnation, First: d.first[n], End: int64(len(records))})
 	}
 	return out, nil
 }
@@ -238,7 +238,7 @@ func (m *Subscription) fill(batch *rollcall.Batch, d *destination, from int64, s
 		from = gp.low
 	}
 	records := d.partitions[batch.Partition.Number]
-	for offset := from; offset < int64(len(records)) && len(batch.Deliveries) < most; offset++ {
+	for offset := max(from, d.first[batch.Partition.Number]); offset < int64(len(records)) && len(batch.Deliveries) < most; offset++ {
 		known := gp.of(offset)
 		switch {
 		case records[offset].marker:

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 // all are the planted bugs that a kit must catch.
-var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, protocolMutants)
+var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, protocolMutants)
 
 // serverOf is the server of the tests of a package that is slow to start: one for all bugs.
 var serverOf = map[string]*servers.Spec{onKafka: servers.Kafka, onServer: servers.Postgres15}

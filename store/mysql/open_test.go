@@ -164,7 +164,7 @@ func TestRoles(t *testing.T) {
 	eachServer(t, func(t *testing.T, server *servers.Server) {
 		admin, shop := fresh(t, server, mysql.Config{})
 		name := "rollcall_" + shop
-		replace := strings.NewReplacer("rollcall.*", name+".*", "shop.*", shop+".*", "EXISTS rollcall;", "EXISTS "+name+";",
+		replace := strings.NewReplacer("ON rollcall.", "ON "+name+".", "shop.*", shop+".*", "EXISTS rollcall;", "EXISTS "+name+";",
 			"rollcall_migrate", "m"+shop, "rollcall_run", "r"+shop)
 		for _, statement := range strings.Split(replace.Replace(string(text)), ";") {
 			if strings.TrimSpace(statement) != "" {
@@ -194,10 +194,27 @@ func TestRoles(t *testing.T) {
 		must(t, err)
 		_, err = s.Claims().Claim(t.Context(), "g", rollcall.DedupKey{1}, time.Minute)
 		must(t, err)
-		if _, err := s.DB().Exec("DROP TABLE " + name + ".inbox"); s.Classify(err) != rollcall.ClassEnvironment {
-			t.Fatalf("drop: %v", err)
+		noteOne(t, s)
+		for _, refused := range []string{"DROP TABLE %s.inbox", "CREATE TABLE %s.mine (n INT)", "UPDATE %s.log SET verb = 'x'", "DELETE FROM %s.log"} {
+			if _, err := s.DB().Exec(fmt.Sprintf(refused, name)); s.Classify(err) != rollcall.ClassEnvironment {
+				t.Fatalf("%s: %v", refused, err)
+			}
 		}
 	})
+}
+
+// noteOne writes an entry of the operator log and reads it back.
+func noteOne(t *testing.T, s *mysql.Store) {
+	t.Helper()
+	tx, err := s.Begin(t.Context())
+	must(t, err)
+	must(t, tx.Records().Note(t.Context(), "g", []rollcall.OperatorEntry{{Verb: rollcall.OperatorWaive, Reason: "r"}}))
+	must(t, tx.Commit(t.Context()))
+	entries, err := s.Upkeep().Entries(t.Context(), "g", 0, 10)
+	must(t, err)
+	if len(entries) != 1 {
+		t.Fatalf("entries %+v, want the one written", entries)
+	}
 }
 
 // weakConn breaks after some bytes of a write.

@@ -54,6 +54,12 @@ var migrations = [][]string{{
 	at BIGINT NOT NULL, crc BIGINT NOT NULL, PRIMARY KEY (grp, dedup_key)`),
 	table("claims", `grp VARBINARY(255) NOT NULL, dedup_key BINARY(16) NOT NULL, token BIGINT NOT NULL, done BOOLEAN NOT NULL, ends BIGINT NOT NULL,
 	result LONGBLOB, crc BIGINT NOT NULL, PRIMARY KEY (grp, dedup_key)`),
+	// The operator log only grows: see roles.sql. (A trigger takes rights that few
+	// may give.)
+	table("log", `id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	grp VARBINARY(255) NOT NULL, at BIGINT NOT NULL, operator LONGBLOB NOT NULL, verb VARBINARY(16) NOT NULL, reason LONGBLOB NOT NULL,
+	aside BIGINT NOT NULL, message_id LONGBLOB NOT NULL, destination VARBINARY(255) NOT NULL,
+	scope VARBINARY(64), numbers VARBINARY(16), detail LONGBLOB, crc BIGINT NOT NULL, KEY log_group (grp, id)`),
 }}
 
 // Migrate makes the database and brings its tables up to date, one process at a
@@ -121,7 +127,7 @@ func (s *Store) inspect(ctx context.Context) error {
 func (s *Store) engines(ctx context.Context) error {
 	var name, engine string
 	err := s.pool.QueryRowContext(ctx, `SELECT table_name, engine FROM information_schema.tables WHERE table_schema = ? AND engine <> 'InnoDB'
-		AND table_name IN ('tokens', 'beats', 'inbox', 'rolls', 'counts', 'asides', 'outbox', 'results', 'claims', 'schema_version') LIMIT 1`,
+		AND table_name IN ('tokens', 'beats', 'inbox', 'rolls', 'counts', 'asides', 'outbox', 'results', 'claims', 'log', 'schema_version') LIMIT 1`,
 		s.config.Schema).Scan(&name, &engine)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil

@@ -3,7 +3,9 @@
 --
 -- rollcall_migrate makes and changes rollcall's tables: `postgres.Open` once with
 -- it, at every upgrade. rollcall_run is what consumers connect as, with
--- Config.NoMigrate; it can change rows of rollcall's tables and no table.
+-- Config.NoMigrate; it can change rows of rollcall's tables and no table. What
+-- makes the tables takes UPDATE and DELETE of rollcall.log from it again: the
+-- operator log only grows.
 
 CREATE ROLE rollcall_migrate LOGIN PASSWORD 'change me';
 CREATE ROLE rollcall_run LOGIN PASSWORD 'change me too';

@@ -64,7 +64,31 @@ func TestRoles(t *testing.T) {
 	if c, err := s.Claims().Claim(t.Context(), "g", rollcall.DedupKey{1}, 1e9); err != nil || c.State != rollcall.ClaimFresh {
 		t.Fatal(c, err)
 	}
-	if _, err := s.DB().Exec(t.Context(), "CREATE TABLE rollcall.mine (n int)"); err == nil {
-		t.Fatal("the role that runs made a table")
+	noteOne(t, s)
+	for _, refused := range []string{"CREATE TABLE rollcall.mine (n int)", "UPDATE rollcall.log SET verb = 'x'", "DELETE FROM rollcall.log", "TRUNCATE rollcall.log"} {
+		if _, err := s.DB().Exec(t.Context(), refused); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Fatalf("the role that runs: %s: %v", refused, err)
+		}
+		if !strings.HasPrefix(refused, "CREATE") {
+			if _, err := admin.Exec(t.Context(), refused); err == nil || !strings.Contains(err.Error(), "only grows") {
+				t.Fatalf("even the superuser: %s: %v", refused, err)
+			}
+		}
+	}
+}
+
+// noteOne writes an entry of the operator log and reads it back.
+func noteOne(t *testing.T, s *postgres.Store) {
+	t.Helper()
+	tx, err := s.Begin(t.Context())
+	if err == nil {
+		err = tx.Records().Note(t.Context(), "g", []rollcall.OperatorEntry{{Verb: rollcall.OperatorWaive, Reason: "r"}})
+	}
+	if err == nil {
+		err = tx.Commit(t.Context())
+	}
+	entries, rerr := s.Upkeep().Entries(t.Context(), "g", 0, 10)
+	if err != nil || rerr != nil || len(entries) != 1 {
+		t.Fatalf("entries %+v (%v, %v), want the one written", entries, err, rerr)
 	}
 }

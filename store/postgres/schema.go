@@ -62,6 +62,23 @@ var migrations = [][]string{{
 	`CREATE TABLE rollcall.claims (
 	grp text NOT NULL, dedup_key bytea NOT NULL, token bigint NOT NULL, done boolean NOT NULL, ends bigint NOT NULL,
 	result bytea, crc bigint NOT NULL, PRIMARY KEY (grp, dedup_key))`,
+	// The operator log only grows: nobody but the owner of the table may try to
+	// change it, not even a role with rights to all tables, and nobody at all can.
+	`CREATE TABLE rollcall.log (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	grp text NOT NULL, at bigint NOT NULL, operator bytea NOT NULL, verb text NOT NULL, reason bytea NOT NULL,
+	aside bigint NOT NULL, message_id bytea NOT NULL, destination text NOT NULL,
+	scope bytea, numbers bytea, detail bytea, crc bigint NOT NULL)`,
+	`CREATE INDEX log_group ON rollcall.log (grp, id)`,
+	`CREATE FUNCTION rollcall.log_only_grows() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RAISE EXCEPTION 'the operator log only grows'; END $$`,
+	`CREATE TRIGGER log_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON rollcall.log
+		FOR EACH STATEMENT EXECUTE FUNCTION rollcall.log_only_grows()`,
+	`DO $$ DECLARE other name; BEGIN
+	FOR other IN SELECT DISTINCT pg_get_userbyid(a.grantee) FROM pg_class c, aclexplode(c.relacl) a
+		WHERE c.oid = 'rollcall.log'::regclass AND a.grantee NOT IN (c.relowner, 0) LOOP
+		EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON rollcall.log FROM %I', other);
+	END LOOP; END $$`,
 }}
 
 // Migrate makes the schema and brings its tables up to date, in one transaction

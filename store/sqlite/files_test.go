@@ -106,7 +106,7 @@ func TestNewerSchema(t *testing.T) {
 	run(t, s, "UPDATE rollcall_schema SET version = 99")
 	must(t, s.Close())
 	_, err := sqlite.Open(path, sqlite.Config{})
-	if !errors.Is(err, rollcall.ErrNewerSchema) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "up to 4") ||
+	if !errors.Is(err, rollcall.ErrNewerSchema) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "up to 5") ||
 		!strings.Contains(err.Error(), "upgrade rollcall") {
 		t.Error(err)
 	}

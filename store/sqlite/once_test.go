@@ -180,7 +180,7 @@ func TestOlderSchema(t *testing.T) {
 		_, err := tx.Records().Claim(ctx, group, []rollcall.KeyClaim{{Key: dedupKey(1), Owner: identity(1)}})
 		must(t, err)
 	})
-	run(t, s, `DROP TABLE rollcall_results; DROP TABLE rollcall_claims; ALTER TABLE rollcall_schema DROP COLUMN claim_token;
+	run(t, s, `DROP TABLE rollcall_results; DROP TABLE rollcall_claims; DROP TABLE rollcall_log; ALTER TABLE rollcall_schema DROP COLUMN claim_token;
 		DROP INDEX rollcall_outbox_kept; DROP INDEX rollcall_outbox_pending; ALTER TABLE rollcall_outbox DROP COLUMN attempt;
 		ALTER TABLE rollcall_outbox DROP COLUMN doubt; ALTER TABLE rollcall_counts DROP COLUMN void;
 		ALTER TABLE rollcall_counts DROP COLUMN lost; CREATE INDEX rollcall_outbox_pending ON rollcall_outbox (id) WHERE refusal IS NULL;
@@ -188,7 +188,7 @@ func TestOlderSchema(t *testing.T) {
 	must(t, s.Close())
 	for range 2 { // and again, when it is new
 		s = openAt(t, path, sqlite.Config{})
-		if n := number(t, s, "SELECT version FROM rollcall_schema"); n != 4 {
+		if n := number(t, s, "SELECT version FROM rollcall_schema"); n != 5 {
 			t.Fatalf("version %d", n)
 		}
 		inTx(t, s, func(ctx context.Context, tx rollcall.Tx[*sql.Tx]) {

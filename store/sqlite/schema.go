@@ -87,6 +87,21 @@ CREATE INDEX rollcall_outbox_kept ON rollcall_outbox (id) WHERE refusal IS NOT N
 `, `
 ALTER TABLE rollcall_counts ADD COLUMN void INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rollcall_counts ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+`, `
+CREATE TABLE rollcall_log ( -- the operator log: it only grows
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	grp TEXT NOT NULL, at INTEGER NOT NULL, operator BLOB NOT NULL, verb TEXT NOT NULL, reason BLOB NOT NULL,
+	aside INTEGER NOT NULL, message_id BLOB NOT NULL, destination TEXT NOT NULL,
+	scope BLOB, numbers BLOB, detail BLOB, crc INTEGER NOT NULL
+);
+CREATE INDEX rollcall_log_group ON rollcall_log (grp, id);
+CREATE TRIGGER rollcall_log_unchanged BEFORE UPDATE ON rollcall_log
+	BEGIN SELECT RAISE(ABORT, 'the operator log only grows'); END;
+CREATE TRIGGER rollcall_log_kept BEFORE DELETE ON rollcall_log
+	BEGIN SELECT RAISE(ABORT, 'the operator log only grows'); END;
+CREATE TRIGGER rollcall_log_not_replaced BEFORE INSERT ON rollcall_log -- INSERT OR REPLACE deletes without a DELETE
+	WHEN EXISTS (SELECT 1 FROM rollcall_log WHERE id = NEW.id)
+	BEGIN SELECT RAISE(ABORT, 'the operator log only grows'); END;
 `}
 
 // migrate creates or upgrades the tables in one transaction.
