@@ -17,8 +17,8 @@ import (
 // became of it, in a destination beside those that it sends to. An audit reads them.
 // The zero value keeps them. They never delay or fail a message.
 type BooksConfig struct {
-	// Off keeps none. Default: false. A Sender that is no SideMaker keeps none either,
-	// unless Destination is set.
+	// Off keeps none. Default: false. For a Sender that is no SideMaker, one of requests
+	// say, none are kept either.
 	Off bool
 	// Destination is where they are written. Default: SideDestination.
 	Destination string
@@ -96,7 +96,7 @@ type bookkeeper struct {
 
 // newBookkeeper is nil when no books are to be kept.
 func newBookkeeper(sender Sender, config BooksConfig, clock Clock, observer Observer, keeper Life) *bookkeeper {
-	if _, can := sender.(SideMaker); config.Off || !can && config.Destination == "" {
+	if _, can := sender.(SideMaker); config.Off || !can {
 		return nil
 	}
 	k := &bookkeeper{sender: sender, config: config.withDefaults(), clock: clock, observer: observer, keeper: keeper, most: newBookLimits(sender.Capabilities().MaxBytes),
@@ -317,8 +317,8 @@ func (k *bookkeeper) side(ctx context.Context) (Lanes, error) {
 		return k.lanes, nil
 	}
 	var made error
-	if maker, can := k.sender.(SideMaker); can && !k.made {
-		made = maker.MakeSide(ctx, k.config.Destination)
+	if !k.made {
+		made = k.sender.(SideMaker).MakeSide(ctx, k.config.Destination)
 		k.made = made == nil
 	}
 	lanes, err := k.sender.Lanes(ctx, k.config.Destination)

@@ -15,6 +15,7 @@ func (e *engine[X]) upkeep(ctx context.Context) {
 		beat = min(beat, max(e.config.DeadKeep/8, time.Millisecond))
 	}
 	var swept, expired time.Time
+	var after int64 // the dead letter to go on behind
 	for ctx.Err() == nil {
 		if err := e.store.Upkeep().Beat(ctx, e.holds()); err != nil && ctx.Err() == nil {
 			e.observe(Paused{"beat", err, beat})
@@ -23,9 +24,11 @@ func (e *engine[X]) upkeep(ctx context.Context) {
 			swept = now
 			e.sweep(ctx)
 		}
-		if now, keep := e.config.Clock.Now(), e.config.DeadKeep; keep > 0 && (expired.IsZero() || now.Sub(expired) > min(everySweep, keep/8)) {
+		if now, keep := e.config.Clock.Now(), e.config.DeadKeep; keep > 0 && (after > 0 || expired.IsZero() || now.Sub(expired) > min(everySweep, keep/8)) {
 			expired = now
-			e.expire(ctx)
+			if after = e.expire(ctx, after); after > 0 {
+				continue // with a sign of life between two pages
+			}
 		}
 		_ = e.config.Clock.Sleep(ctx, beat) // the loop's own test ends it
 	}

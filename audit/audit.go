@@ -73,6 +73,7 @@ type Audit struct {
 	counts   Traffic
 	previous map[laneOf]map[Verdict]*interval.Set
 	noticed  map[noticedKey]time.Time
+	limits   map[limitKey]int64
 	late     map[laneOf]uint64
 	wanted   []wanted                   // what look is to read
 	keys     map[rollcall.DedupKey]Spot // of messages without a stamp
@@ -106,13 +107,18 @@ type noticedKey struct {
 	first uint64
 }
 
+type limitKey struct {
+	noticedKey
+	partition int32
+}
+
 // New begins an audit of a destination. Nothing is read before it is fed.
 func New(destination string, config Config) *Audit {
 	return &Audit{
 		destination: destination, config: config.withDefaults(),
 		lanes: make(map[LaneKey]*lane), senders: make(map[rollcall.Life]*sender),
 		log: newPlaces(), tap: newTapped(), group: newWorked(),
-		previous: make(map[laneOf]map[Verdict]*interval.Set), noticed: make(map[noticedKey]time.Time), late: make(map[laneOf]uint64),
+		previous: make(map[laneOf]map[Verdict]*interval.Set), noticed: make(map[noticedKey]time.Time), late: make(map[laneOf]uint64), limits: make(map[limitKey]int64),
 		keys: make(map[rollcall.DedupKey]Spot),
 	}
 }

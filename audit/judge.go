@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"iter"
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/interval"
@@ -203,7 +204,7 @@ func (j *judging) piece(p piece) {
 	}
 	at := ahead
 	for _, b := range p.in {
-		switch w := j.where(b); {
+		switch w := j.where(&p, b); {
 		case w == ahead:
 			j.sum.ToGo += n
 			return
@@ -217,7 +218,7 @@ func (j *judging) piece(p piece) {
 	case before:
 		j.sum.Before += n
 	case askLog:
-		j.partly(p)
+		j.ask(p)
 	default:
 		j.absent(p, at)
 	}
@@ -236,9 +237,9 @@ func (j *judging) swept(p piece) bool {
 }
 
 // where a bracket is, as the detector sees it.
-func (j *judging) where(b bracket) where {
+func (j *judging) where(p *piece, b bracket) where {
 	x := j.a.log.extents[b.partition]
-	begin, done := j.begin(b.partition), j.looked(b)
+	begin, next := j.begin(b.partition), j.next(b.partition)
 	switch {
 	case b.recreated && j.by == AtDelivery && j.a.tap.begin[b.partition].Incarnation == x.Incarnation:
 		return before // that log was gone when the tap began
@@ -246,14 +247,26 @@ func (j *judging) where(b bracket) where {
 		return gone
 	case b.first < begin:
 		return before
-	case done:
+	case next >= b.end && (p.straight || next >= j.limit(p, b.partition)):
 		return passed
 	case b.end <= x.First || b.first >= x.End:
 		return gone
-	case j.by == AtEffect && (b.first < x.First || b.end > x.End): // partly gone: does it lie in what is left?
+	case j.by == AtEffect && (next >= b.end || b.first < x.First || b.end > x.End):
 		return askLog
 	}
 	return ahead
+}
+
+// limit is the end of a partition when a piece was first missed: what was sent again
+// may lie behind the marks that bracket it, but not behind that.
+func (j *judging) limit(p *piece, partition int32) int64 {
+	key := limitKey{noticedKey{laneOf{j.l.key, j.by}, p.First}, partition}
+	end, ok := j.a.limits[key]
+	if !ok {
+		end = j.a.log.extents[partition].End
+		j.a.limits[key] = end
+	}
+	return end
 }
 
 // begin is the offset below which nothing is the detector's own.
@@ -264,13 +277,15 @@ func (j *judging) begin(partition int32) int64 {
 	return j.a.group.begin[partition]
 }
 
-// looked reports whether the detector has passed all of a bracket.
-func (j *judging) looked(b bracket) bool {
+// next is the offset below which the detector has passed everything.
+func (j *judging) next(partition int32) int64 {
 	if j.by == AtDelivery {
-		return j.a.tap.next[b.partition] >= b.end
+		return j.a.tap.next[partition]
 	}
-	r := j.a.group.done[b.partition]
-	return r != nil && r.Holds(uint64(b.first)+1, uint64(b.end))
+	if r := j.a.group.done[partition]; r != nil {
+		return int64(r.Floor())
+	}
+	return 0
 }
 
 // unplaced judges where the broker tells no positions: a number is passed when a
@@ -288,20 +303,52 @@ func (j *judging) unplaced(p piece) {
 	}
 }
 
-// partly judges a piece of which a part is gone: what lies in the rest is to come.
-func (j *judging) partly(p piece) {
+// ask judges a piece by what lies in the log: a part of its place is gone, or its
+// numbers may have been sent again and lie behind it. What is there is to come.
+func (j *judging) ask(p piece) {
+	at := passed
 	for _, b := range p.in {
 		x := j.a.log.extents[b.partition]
-		if !j.a.want(b.partition, max(b.first, x.First), min(b.end, x.End), true) {
+		end := b.end
+		if j.next(b.partition) >= end {
+			end = j.limit(&p, b.partition)
+		} else {
+			at = gone
+		}
+		if !j.a.want(b.partition, max(b.first, x.First), min(end, x.End), true) {
 			j.sum.ToGo += p.Last - p.First + 1 // until it was looked up
 			return
 		}
 	}
 	for q, there := range j.a.inLog(j.l, p.Range) {
-		if there {
-			j.sum.ToGo += q.Last - q.First + 1
-		} else {
-			j.absent(piece{Range: q, since: p.since, in: p.in}, gone)
+		for r, coming := range j.coming(q, there) {
+			if coming {
+				j.sum.ToGo += r.Last - r.First + 1
+			} else {
+				j.absent(piece{Range: r, since: p.since, in: p.in}, at)
+			}
+		}
+	}
+}
+
+// coming divides numbers by whether they lie where the group has not come yet, as far
+// as that is known. there: they lie in the log.
+func (j *judging) coming(r interval.Range, there bool) iter.Seq2[interval.Range, bool] {
+	f := j.a.log.found[j.l.key]
+	if !there || f == nil {
+		return func(yield func(interval.Range, bool) bool) { yield(r, there) }
+	}
+	passed := &interval.Set{}
+	for n := r.First; n <= r.Last; n++ { // not more than were looked up
+		if at, ok := f.at[n]; ok && at.Offset < j.next(at.Partition) {
+			passed.Add(n)
+		}
+	}
+	return func(yield func(interval.Range, bool) bool) {
+		for q, isPassed := range among(r, passed) {
+			if !yield(q, !isPassed) {
+				return
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"slices"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/interval"
@@ -48,19 +49,25 @@ func holds(s *interval.Set, r interval.Range) bool {
 // look reads the places of what was found missing. What is too much stays "not
 // looked up", and so suspected.
 func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
-	budget := int64(mostLooked)
+	budget := uint64(mostLooked)
 	for _, w := range a.wanted {
-		n := int64(w.Last - w.First + 1)
-		if n > budget {
+		for _, r := range a.unknown(a.log.explained, w) {
+			if n := r.Last - r.First + 1; n <= budget {
+				budget -= n
+				if err := a.explain(ctx, source, w.partition, r); err != nil {
+					return err
+				}
+			}
+		}
+		if !w.look {
 			continue
 		}
-		budget -= n
-		if err := a.explain(ctx, source, w); err != nil {
-			return err
-		}
-		if w.look {
-			if err := a.peek(ctx, source, w); err != nil {
-				return err
+		for _, r := range a.unknown(a.log.looked, w) {
+			if n := r.Last - r.First + 1; n <= budget {
+				budget -= n
+				if err := a.peek(ctx, source, w.partition, r); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -68,26 +75,28 @@ func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
 	return nil
 }
 
-func (a *Audit) explain(ctx context.Context, source rollcall.Source, w wanted) error {
-	set := a.log.explained[w.partition]
-	if set == nil {
-		set = &interval.Set{}
-		a.log.explained[w.partition] = set
+// unknown are the parts of what is wanted that were not read before.
+func (a *Audit) unknown(known map[int32]*interval.Set, w wanted) []interval.Range {
+	if known[w.partition] == nil {
+		known[w.partition] = &interval.Set{}
 	}
-	if e, ok := source.(rollcall.Explainer); ok && !holds(set, w.Range) {
-		p := rollcall.Partition{Destination: a.destination, Number: w.partition}
-		holes, err := e.Explain(ctx, p, int64(w.First)-1, int64(w.Last)-1)
+	return slices.Collect(interval.Of([]interval.Range{w.Range}, nil).Without(known[w.partition]))
+}
+
+func (a *Audit) explain(ctx context.Context, source rollcall.Source, partition int32, r interval.Range) error {
+	if e, ok := source.(rollcall.Explainer); ok {
+		holes, err := e.Explain(ctx, rollcall.Partition{Destination: a.destination, Number: partition}, int64(r.First)-1, int64(r.Last)-1)
 		if err != nil {
 			return err
 		}
-		a.log.holes[w.partition] = append(a.log.holes[w.partition], holes...)
+		a.log.holes[partition] = append(a.log.holes[partition], holes...)
 		for _, h := range holes {
 			for _, s := range h.Stamps {
 				a.abort(keyOf(s), s.Sequence)
 			}
 		}
 	}
-	set.AddRange(w.First, w.Last)
+	a.log.explained[partition].AddRange(r.First, r.Last)
 	return nil
 }
 
@@ -100,31 +109,26 @@ func (a *Audit) abort(key LaneKey, n uint64) {
 
 // peek looks which numbers lie at offsets, from the last to the first: a Peeker
 // reads what is before, too.
-func (a *Audit) peek(ctx context.Context, source rollcall.Source, w wanted) error {
+func (a *Audit) peek(ctx context.Context, source rollcall.Source, partition int32, r interval.Range) error {
 	p, ok := source.(rollcall.Peeker)
-	x, there := a.log.extents[w.partition]
+	x, there := a.log.extents[partition]
 	if !ok || !there {
 		return nil
 	}
-	set := a.log.looked[w.partition]
-	if set == nil {
-		set = &interval.Set{}
-		a.log.looked[w.partition] = set
-	}
-	partition := rollcall.Partition{Destination: a.destination, Number: w.partition}
-	for n := w.Last; n >= w.First; n-- {
+	for n := r.Last; n >= r.First; n-- {
 		offset := int64(n) - 1
-		if offset >= x.First && offset < x.End && set.Answer(n) == interval.New {
-			m, err := p.Peek(ctx, partition, rollcall.Position{Incarnation: x.Incarnation, Offset: offset})
-			if err != nil {
-				return err
-			}
-			if !m.Stamp.IsZero() {
-				a.find(m.Stamp, Spot{Partition: w.partition, Offset: offset, Time: m.Time})
-			}
+		if offset < x.First || offset >= x.End {
+			continue
 		}
-		set.Add(n)
+		m, err := p.Peek(ctx, rollcall.Partition{Destination: a.destination, Number: partition}, rollcall.Position{Incarnation: x.Incarnation, Offset: offset})
+		if err != nil {
+			return err
+		}
+		if !m.Stamp.IsZero() {
+			a.find(m.Stamp, Spot{Partition: partition, Offset: offset, Time: m.Time})
+		}
 	}
+	a.log.looked[partition].AddRange(r.First, r.Last)
 	return nil
 }
 

@@ -86,6 +86,7 @@ func (p *places) forget(n int32) {
 	delete(p.looked, n)
 	delete(p.explained, n)
 	delete(p.holes, n)
+	clear(p.found)
 }
 
 // Tapping says that Deliver is called with all that lies in the destination from
@@ -280,6 +281,8 @@ func (a *Audit) between(p *page, out *piece, partition int32) (before, after *ro
 			after, b.end, b.recreated = m, m.Position.Offset, other
 		}
 	}
-	b.end = max(b.end, b.first) // a copy sent again may lie before the one that was marked
+	if b.end < b.first { // sent again, or the log was cut off in between: anywhere
+		b.first, b.end = 0, x.End
+	}
 	return before, after, b
 }

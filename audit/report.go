@@ -120,7 +120,10 @@ func (r *Report) Lost() uint64 {
 // not, and the verdict is Suspected at most.
 func (a *Audit) Judge(ctx context.Context, now time.Time, source rollcall.Source) (*Report, error) {
 	r, current := a.evaluate(now)
-	if source != nil && len(a.wanted) > 0 {
+	for range mostLooks {
+		if source == nil || len(a.wanted) == 0 {
+			break
+		}
 		if err := a.look(ctx, source); err != nil {
 			return nil, err
 		}
@@ -130,6 +133,9 @@ func (a *Audit) Judge(ctx context.Context, now time.Time, source rollcall.Source
 	r.finish(a.config.MaxFindings)
 	return r, nil
 }
+
+// mostLooks is how often one Judge looks: what was found missing first, then why.
+const mostLooks = 3
 
 // evaluate gives verdicts by what is known now.
 func (a *Audit) evaluate(now time.Time) (*Report, map[laneOf]map[Verdict]*interval.Set) {

@@ -33,6 +33,7 @@ func (f *File) check() []*Error {
 	c.http()
 	c.redis()
 	c.publishes()
+	c.audit()
 	c.guarantees()
 	if len(c.problems) == 0 {
 		c.tables()

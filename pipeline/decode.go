@@ -129,6 +129,7 @@ var requiredNext = map[string]string{
 	"source":                      "add: source: {embedded: {destination: orders}}",
 	"store":                       "add: store: {sqlite: {path: shop.db}}",
 	"effect":                      "add: effect: {table: {name: orders, mode: insert, columns: {id: payload.id}}}",
+	"audit.side":                  "give it a name, or take the line out: _rollcall",
 	"source.embedded.destination": "name the destination: destination: orders",
 	"kafka.brokers":               nextBrokers,
 	"kafka.topic":                 "name the topic: topic: orders",

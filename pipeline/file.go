@@ -27,12 +27,13 @@ type File struct {
 	// Parallel is how many transactions of one partition run side by side,
 	// dealt by key. Default: 1.
 	Parallel int `yaml:"parallel"`
+	// Audit says how losses are found.
+	Audit Audit `yaml:"audit"`
 
 	// DeadLetters says how long a message stays dead. Default: until somebody
 	// redrives, edits or discards it.
 	DeadLetters *DeadLetters `yaml:"dead_letters"`
 
-	Audit     Later `yaml:"audit" next:"take the section out"`
 	Telemetry Later `yaml:"telemetry" next:"take the section out; run prints its counters at the end, --json for programs"`
 
 	path     string
@@ -104,6 +105,20 @@ type DeadLetters struct {
 	// Keep is how long a message stays dead before it is discarded: counted, with
 	// an entry in the operator log that keeps its body. At least 1h. Required.
 	Keep time.Duration `yaml:"keep,required"`
+}
+
+// Audit says how losses are found: by books, which those who send keep beside the
+// messages.
+type Audit struct {
+	// Grace is how long a message may be on its way before it is missed.
+	// Default: 30s.
+	Grace time.Duration `yaml:"grace"`
+	// Side is the destination of the books, never one of yours. Default:
+	// _rollcall.
+	Side string `yaml:"side"`
+	// Books are kept by what sends for this file: rollcall send, and effects
+	// publish. Default: true.
+	Books bool `yaml:"books"`
 }
 
 // Effect is one thing that must happen once: one of its fields.

@@ -33,7 +33,7 @@ func Parse(path string, data []byte, env Env) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{path: path, text: t, redactor: &Redactor{values: make(map[string]string)}}
+	f := &File{path: path, text: t, redactor: &Redactor{values: make(map[string]string)}, Audit: auditDefault}
 	d := &decoder{text: t, env: env.withDefaults(filepath.Dir(path)), redactor: f.redactor, at: make(map[string]place)}
 	d.file(root, f)
 	f.at = d.at

@@ -15,6 +15,7 @@ type forwarding struct {
 	to   map[string]rollcall.Sender
 	own  []rollcall.Sender // of clusters that are open for this only
 	rest rollcall.Sender   // nil: there is nothing else
+	side string            // the destination of books, on every broker
 }
 
 var (
@@ -29,7 +30,7 @@ func openSender(ctx context.Context, a *app, p *pipe) (rollcall.Sender, error) {
 	if err != nil || len(p.file.Publishes()) == 0 {
 		return rest, err
 	}
-	s := &forwarding{to: make(map[string]rollcall.Sender), rest: rest}
+	s := &forwarding{to: make(map[string]rollcall.Sender), rest: rest, side: p.file.Audit.Side}
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
 	for i := range p.file.Effect {
@@ -93,6 +94,9 @@ func (s *forwarding) Unrepeatable(destination string) bool {
 
 // Lanes of a destination.
 func (s *forwarding) Lanes(ctx context.Context, destination string) (rollcall.Lanes, error) {
+	if destination == s.side {
+		return sideLanes{}, nil
+	}
 	if to := s.of(destination); to != nil {
 		return to.Lanes(ctx, destination)
 	}
@@ -101,6 +105,9 @@ func (s *forwarding) Lanes(ctx context.Context, destination string) (rollcall.La
 
 // Publish sends on.
 func (s *forwarding) Publish(ctx context.Context, destination string, messages []rollcall.Message) []rollcall.PublishResult {
+	if destination == s.side {
+		return s.publishBooks(ctx, messages)
+	}
 	if to := s.of(destination); to != nil {
 		return to.Publish(ctx, destination, messages)
 	}

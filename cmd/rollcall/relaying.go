@@ -32,7 +32,7 @@ func newRelaying(ctx context.Context, a *app, p *pipe, observer rollcall.Observe
 	if err != nil || sender == nil {
 		return &relaying{}, err
 	}
-	config := rollcall.RelayConfig{Batch: requestBatch, Standby: standby, Observer: observer}
+	config := rollcall.RelayConfig{Batch: requestBatch, Standby: standby, Observer: observer, Books: p.file.BooksConfig()}
 	return &relaying{pipe: p, sender: sender, relay: p.store.Relay(sender, config)}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/pipeline"
 )
 
@@ -35,6 +36,8 @@ type sendOptions struct {
 	to, config, format   string
 	id, key, onBad, rate string
 	headers              []string
+	noBooks              bool
+	books                rollcall.BooksConfig // of the pipeline file
 }
 
 func newSend(a *app) *cobra.Command {
@@ -60,6 +63,7 @@ func newSend(a *app) *cobra.Command {
 	f.StringVar(&o.key, "key", "", "payload path of the key: messages of one key take effect in order")
 	f.StringArrayVar(&o.headers, "header", nil, "name=value, sent with every message; may be repeated")
 	f.StringVar(&o.rate, "rate", "", "most messages a second, such as 500/s (default: no limit)")
+	f.BoolVar(&o.noBooks, "no-books", false, "do not write down for the audit what is sent")
 	f.StringVar(&o.onBad, "on-bad", "stop", "stop at a record that cannot be read, or skip it")
 	return cmd
 }
@@ -85,6 +89,8 @@ func (o *sendOptions) run(ctx context.Context, a *app, name string) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	s := newSending(a, to, shape)
+	s.books = o.books
+	s.books.Off, s.books.Sender = s.books.Off || o.noBooks, "send "+name
 	err = s.all(ctx, in)
 	return errors.Join(err, to.close())
 }
@@ -129,6 +135,7 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 		return nil, err
 	}
 	a.redactor = f.Redactor()
+	o.books = f.BooksConfig()
 	if k := f.Source.Kafka; k != nil {
 		if o.to != "" {
 			k.Topic = o.to

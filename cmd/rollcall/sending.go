@@ -20,6 +20,7 @@ type sending struct {
 	life     *fileLife // nil when the input is no file
 	most     int       // bytes of a message
 	room     *budget
+	books    rollcall.BooksConfig
 	patience time.Duration // until a fate is unknown; 0: the publisher's default
 	progress *progress
 	stop     context.CancelFunc // ends reading: a fate is unknown
@@ -56,7 +57,7 @@ func (s *sending) all(ctx context.Context, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	pub := rollcall.NewPublisher(s.to.sender, rollcall.PublisherConfig{Timeout: s.patience})
+	pub := rollcall.NewPublisher(s.to.sender, rollcall.PublisherConfig{Timeout: s.patience, Books: s.books})
 	s.progress.begin("sent")
 	reading, stop := context.WithCancel(ctx)
 	s.stop = stop

@@ -56,6 +56,8 @@ var deadMutants = []mutant{
 		"var expiring = []AsideState{AsideDead}", "var expiring = []AsideState{AsideDead, AsideParked}", onStore, "expire"},
 	{"young rows expire", "deadkeep.go",
 		"return row.Updated.Before(old)", "return row.Created.Before(old)", onStore, "expire"},
+	{"only the first page expires", "deadkeep.go",
+		"len(rows) < expirePage ||", "true ||", onStore, "expire-many"},
 	{"what expires is gone", "deadkeep.go",
 		"op.entry(OperatorExpire, &row, row.Message.Body)", "op.entry(OperatorExpire, &row, nil)", onStore, "expire"},
 }

@@ -25,6 +25,7 @@ func deadCases[X any]() []Case[X] {
 		{"edit-twice", editTwice[X]},
 		{"edit-refused", editRefused[X]},
 		{"expire", expire[X]},
+		{"expire-many", expireMany[X]},
 	}
 }
 
@@ -247,7 +248,7 @@ func editTwice[X any](t *testing.T, h Harness[X]) {
 	}
 }
 
-// editRefused: rows in other states, a body that is the same, and one without the
+// editRefused: rows in states other than dead and parked, a body that is the same, and one without the
 // key that dedup wants.
 func editRefused[X any](t *testing.T, h Harness[X]) {
 	w := newWorld(t, h, memory.Replayable)
@@ -268,6 +269,12 @@ func editRefused[X any](t *testing.T, h Harness[X]) {
 	}
 	if got := entriesOf(w, s, group, 0, 100); len(got) != 0 {
 		t.Fatalf("nothing was edited, and the log says %+v", got)
+	}
+	parked := waiting(11, "k", time.Now())
+	parked.State = rollcall.AsideParked
+	put(w, s, parked)
+	if !editRow(w, w.asides(rollcall.AsideParked)[0], "{}") {
+		t.Fatal("a parked row was not edited")
 	}
 }
 
@@ -307,4 +314,28 @@ func expire[X any](t *testing.T, h Harness[X]) {
 			t.Error("the key of the row that expired is not free")
 		}
 	})
+}
+
+// expireMany: more rows than go into one transaction, with young ones between.
+func expireMany[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	const many = 250
+	now := time.Now()
+	rows := make([]rollcall.Aside, many)
+	for i := range rows {
+		rows[i] = waiting(0, "", now.Add(-2*time.Hour))
+		rows[i].Identity = rollcall.Identity{byte(i), 1}
+		if rows[i].State = rollcall.AsideDead; i%2 == 1 || i < 2 {
+			rows[i].Updated = now
+		}
+	}
+	put(w, w.storage.Open(t), rows...)
+	w.start(options[X]{config: rollcall.ConsumerConfig{DeadKeep: time.Hour}})
+	wait(t, "the old ones to expire", func() bool { return w.tally().Counts.Discarded == many/2-1 })
+	if c := w.tally(); c.Dead != many/2+1 {
+		t.Fatalf("books %+v, want %d young ones dead", c, many/2+1)
+	}
+	if n := len(entriesOf(w, w.reader(), group, 0, 2*many)); n != many/2-1 {
+		t.Fatalf("%d entries, want %d", n, many/2-1)
+	}
 }
