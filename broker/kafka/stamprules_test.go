@@ -64,12 +64,12 @@ func TestStampRules(t *testing.T) {
 	}
 	raw(t, brokers, records...)
 	db := memory.NewDatabase(memory.Config{})
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", db, rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, db, rollcall.ConsumerConfig{})
 	want := []string{"different ids", "different ids", "equal ids", "own id", "stamp and two ids", "stamp wins", "stamp wins"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n got %q\nwant %q", err, got, want)
 	}
-	dead, err := memory.Open(db).Asides().List(t.Context(), "g", rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 100})
+	dead, err := memory.Open(db).Asides().List(t.Context(), aGroup, rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
