@@ -49,7 +49,11 @@ func (a *Audit) hear(b *rollcall.Book) {
 	if b.Time.After(s.heard) {
 		s.heard, s.next = b.Time, b.Next
 	}
-	s.name = cmp.Or(b.Sender, s.name)
+	if b.Keeper == b.Life { // its own word counts more than that of who sent for it
+		s.name = cmp.Or(b.Sender, s.name)
+	} else {
+		s.name = cmp.Or(s.name, b.Sender)
+	}
 }
 
 // silence is how many times its own word a sender may be silent.
