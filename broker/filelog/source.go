@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // Source is the receiving half of the log for some destinations. It is safe
@@ -80,7 +81,7 @@ func (s *Source) Peek(ctx context.Context, partition rollcall.Partition, at roll
 				var bad error
 				err := ch.each(at.Offset, func(offset int64, payload []byte) bool {
 					if found = offset == at.Offset; found {
-						bad = decodePayload(payload, &m)
+						bad = decodePayload(payload, &m, new(slab.Strings))
 					}
 					return false
 				})
