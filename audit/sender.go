@@ -49,7 +49,11 @@ func (a *Audit) hear(b *rollcall.Book) {
 	if b.Time.After(s.heard) {
 		s.heard, s.next = b.Time, b.Next
 	}
-	s.name = cmp.Or(b.Sender, s.name)
+	if b.Keeper == b.Life {
+		s.name = cmp.Or(b.Sender, s.name)
+	} else { // who brings a few back later is not whose they are
+		s.name = cmp.Or(s.name, b.Sender)
+	}
 }
 
 // silence is how many times its own word a sender may be silent.
