@@ -92,7 +92,8 @@ type Traffic struct {
 	Keyed    uint64 `json:"keyed"`
 	Repeated uint64 `json:"repeated"`
 	Unkeyed  uint64 `json:"unkeyed"`
-	// NotAudited are messages of lanes beyond Config.MaxLanes.
+	// NotAudited are messages, rolls, and entries of books, of lanes beyond
+	// Config.MaxLanes.
 	NotAudited uint64 `json:"not_audited"`
 }
 
@@ -156,12 +157,15 @@ func (a *Audit) Book(m *rollcall.Message) error {
 	a.hear(&b)
 	for i := range b.Lanes {
 		x := &b.Lanes[i]
-		if l := a.lane(LaneKey{b.Life, x.Origin, x.Lane}); l != nil {
-			if l.books == nil {
-				l.books = &account{}
-			}
-			l.books.enter(&b, x)
+		l := a.lane(LaneKey{b.Life, x.Origin, x.Lane})
+		if l == nil {
+			a.counts.NotAudited++
+			continue
 		}
+		if l.books == nil {
+			l.books = &account{}
+		}
+		l.books.enter(&b, x)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (j *judging) whyGone(p piece) Cause {
 			return CauseRecreated
 		case b.back:
 			return CauseCutOff
-		case max(b.first, j.next(b.partition)) < j.a.log.extents[b.partition].First:
+		case max(b.first, j.next(b)) < j.a.log.extents[b.partition].First:
 			cause = CauseRemoved
 		}
 	}

@@ -160,6 +160,29 @@ func TestSkipped(t *testing.T) {
 	want(t, judged(t, watch(t, in, audit.Config{Group: "billing"}), 10*time.Second), "lost 4 at effect: skipped")
 }
 
+// TestSkippedBehindRemoved: what retention took leaves a hole in the group's roll for
+// ever; what is missing behind it is found all the same.
+func TestSkippedBehindRemoved(t *testing.T) {
+	p, lane := one(t)
+	store := openStore(t)
+	p.fill(10)
+	consume(t, "billing", p.log.Source("orders"), store)
+	p.fill(10)
+	if err := p.log.TrimTo(t.Context(), "orders", 0, 15); err != nil {
+		t.Fatal(err)
+	}
+	consume(t, "billing", p.log.Source("orders"), store)
+	p.books()
+	unroll(t, store, lane.key, 18)
+	in := p.inputs()
+	in.Store = store
+	r := judged(t, watch(t, in, audit.Config{Group: "billing"}), 10*time.Second)
+	want(t, r, "lost 11-15 at effect: removed; lost 18 at effect: skipped")
+	if s := r.Totals[audit.AtEffect]; s.ToGo != 0 {
+		t.Errorf("everything was passed: %+v", s)
+	}
+}
+
 // unroll takes a number out of a sender's roll, as no rollcall does.
 func unroll(t *testing.T, s *sqlite.Store, key audit.LaneKey, number uint64) {
 	t.Helper()

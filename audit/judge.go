@@ -178,7 +178,7 @@ func (j *judging) cuts(p piece) []piece {
 	if j.by == AtDelivery {
 		at = append(at, j.a.tap.begin[b.partition].First, j.a.tap.next[b.partition])
 	} else if r := j.a.group.done[b.partition]; r != nil {
-		at = append(at, j.a.group.begin[b.partition], int64(r.Floor()), int64(r.High()))
+		at = append(at, j.a.group.begin[b.partition], int64(r.Floor()), j.a.group.reached[b.partition], int64(r.High()))
 	}
 	out := []piece{p}
 	for _, offset := range at {
@@ -239,7 +239,7 @@ func (j *judging) swept(p piece) bool {
 // where a bracket is, as the detector sees it.
 func (j *judging) where(p *piece, b bracket) where {
 	x := j.a.log.extents[b.partition]
-	begin, next := j.begin(b.partition), j.next(b.partition)
+	begin, next := j.begin(b.partition), j.next(b)
 	switch {
 	case b.recreated && j.by == AtDelivery && j.a.tap.begin[b.partition].Incarnation == x.Incarnation:
 		return before // that log was gone when the tap began
@@ -280,15 +280,20 @@ func (j *judging) begin(partition int32) int64 {
 	return j.a.group.begin[partition]
 }
 
-// next is the offset below which the detector has passed everything.
-func (j *judging) next(partition int32) int64 {
-	if j.by == AtDelivery {
-		return j.a.tap.next[partition]
-	}
-	if r := j.a.group.done[partition]; r != nil {
+// next is the offset below which the detector has passed everything from the
+// beginning of a bracket on. What was removed undone stays a hole of the group's roll
+// for ever: it holds nothing up that lies behind it.
+func (j *judging) next(b bracket) int64 {
+	switch r := j.a.group.done[b.partition]; {
+	case j.by == AtDelivery:
+		return j.a.tap.next[b.partition]
+	case r == nil:
+		return 0
+	case b.first >= j.a.log.extents[b.partition].First:
+		return j.a.group.reached[b.partition]
+	default:
 		return int64(r.Floor())
 	}
-	return 0
 }
 
 // unplaced judges where the broker tells no positions: a number is passed when a
@@ -313,7 +318,7 @@ func (j *judging) ask(p piece) {
 	for _, b := range p.in {
 		x := j.a.log.extents[b.partition]
 		end := b.end
-		if j.next(b.partition) >= end {
+		if j.next(b) >= end {
 			end = j.limit(&p, b.partition)
 		} else {
 			at = gone
@@ -343,7 +348,7 @@ func (j *judging) coming(r interval.Range, there bool) iter.Seq2[interval.Range,
 	}
 	passed := &interval.Set{}
 	for n := r.First; n <= r.Last; n++ { // not more than were looked up
-		if at, ok := f.at[n]; ok && at.Offset < j.next(at.Partition) {
+		if at, ok := f.at[n]; ok && at.Offset < j.next(bracket{partition: at.Partition, first: at.Offset}) {
 			passed.Add(n)
 		}
 	}

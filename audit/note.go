@@ -43,7 +43,7 @@ func (w *Watch) notes(ctx context.Context, r *Report, extents []rollcall.Extent)
 		r.note(NoteUnstamped, "let their senders stamp: docs/stamp.md", "%d of %d messages have no stamp: what of them is missing cannot be seen; %d have a key and %d of these are repeats, %d have none", c.Unstamped, c.Messages, c.Keyed, c.Repeated, c.Unkeyed)
 	}
 	if c.NotAudited > 0 {
-		r.note(NoteNotAudited, "raise --max-lanes, if these are real senders", "%d messages or rolls are of lanes beyond the first %d: they are not audited", c.NotAudited, w.audit.config.MaxLanes)
+		r.note(NoteNotAudited, "raise --max-lanes, if these are real senders", "%d messages, rolls and entries of books are of lanes beyond the first %d: they are not audited", c.NotAudited, w.audit.config.MaxLanes)
 	}
 	if len(w.missed) > 0 {
 		r.note(NoteMissed, "what was there is not audited at delivery; a group's rolls say what became of it", "the tap could not read everything: %s", some(w.missed))

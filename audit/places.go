@@ -57,10 +57,24 @@ type worked struct {
 	on    bool
 	done  map[int32]*rollcall.Roll
 	begin map[int32]int64 // where it began: what is below was never its own
+	// reached is up to where it has done all that still lies there: the roll's floor,
+	// or behind it where what was removed left holes.
+	reached map[int32]int64
 }
 
 func newWorked() worked {
-	return worked{done: make(map[int32]*rollcall.Roll), begin: make(map[int32]int64)}
+	return worked{done: make(map[int32]*rollcall.Roll), begin: make(map[int32]int64), reached: make(map[int32]int64)}
+}
+
+// reach is the lowest offset, from first on, that a roll does not say is done.
+func reach(r *rollcall.Roll, first int64) int64 {
+	at := max(first, int64(r.Floor()))
+	for from, to := range r.Done { // of offsets + 1
+		if int64(from) <= at+1 && int64(to) > at {
+			at = int64(to)
+		}
+	}
+	return at
 }
 
 // Log takes where the partitions begin and end. Measure after reading books, and
@@ -101,6 +115,9 @@ func (a *Audit) Group(rolls map[int32]*rollcall.Roll) {
 	a.group.on = true
 	for n, r := range rolls {
 		a.group.done[n] = r
+		if r != nil {
+			a.group.reached[n] = reach(r, a.log.extents[n].First)
+		}
 		switch {
 		case r != nil && (r.Placed() || r.High() > 0):
 			a.group.begin[n] = int64(r.Begun())

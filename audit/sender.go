@@ -49,9 +49,9 @@ func (a *Audit) hear(b *rollcall.Book) {
 	if b.Time.After(s.heard) {
 		s.heard, s.next = b.Time, b.Next
 	}
-	if b.Keeper == b.Life { // its own word counts more than that of who sent for it
+	if b.Keeper == b.Life {
 		s.name = cmp.Or(b.Sender, s.name)
-	} else {
+	} else { // who brings a few back later is not whose they are
 		s.name = cmp.Or(s.name, b.Sender)
 	}
 }

@@ -31,10 +31,13 @@ A number is lost when the broker acknowledged it, everything behind it was looke
 at, and it is not there. Every verdict can be revoked: what arrives later is late.
 Exit 1 when something is lost, or suspected and nothing can clear it up.
 
-  rollcall audit                                  of the group in rollcall.yaml
-  rollcall audit --tap kafka://broker:9092/orders without any group
-  rollcall audit --until-sealed --timeout 5m      in a deployment: wait for a verdict
-  rollcall audit waive --finding ID --reason TEXT accept what is missing`
+  rollcall audit                               the group in rollcall.yaml
+  rollcall audit --tap                         and what lies in its destination
+  rollcall audit kafka://broker:9092/orders    a destination, without any group
+  rollcall audit --until-sealed --timeout 5m   in a deployment: wait for all verdicts
+  rollcall audit --follow                      go on; Ctrl-C ends it with a last report
+  rollcall audit waive --finding ID --reason TEXT
+                                               accept what is missing`
 
 type auditOptions struct {
 	config, side, since, html string
@@ -125,7 +128,7 @@ func (o *auditOptions) open(ctx context.Context, a *app, at string) (*audited, e
 	config := audit.Config{Grace: o.grace, Since: since, MaxLanes: o.maxLanes}
 	if len(o.key) > 0 {
 		if config.Key, err = rollcall.KeyFunc("", o.key...); err != nil {
-			return nil, usage(fmt.Errorf("--key: %w", err), "use id, key, content, header.NAME or payload.PATH")
+			return nil, usage(fmt.Errorf("--key: %s", plain(err)), "use id, key, content, header.NAME or payload.PATH")
 		}
 	}
 	if named(at) {
@@ -194,8 +197,7 @@ func openPlace(ctx context.Context, a *app, at string) (*broker, error) {
 		}
 		return readLog(ctx, a, filepath.Clean(folder), destination)
 	}
-	to := sendOptions{to: at}
-	return to.openTopic(ctx, a)
+	return openTopic(ctx, a, at, "DESTINATION: ")
 }
 
 // run audits once, until sealed, or until stopped.
@@ -203,18 +205,18 @@ func (o *auditOptions) run(ctx context.Context, a *app, at string) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	page, err := openPage(o.html)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, page.close()) }()
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	in, err := o.open(ctx, a, at)
 	if err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	defer func() { err = errors.Join(err, in.watch.Close(), in.close()) }()
+	page, err := openPage(o.html) // what is there is kept until there is something to read
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, page.close()) }()
 	r, err := o.watch(ctx, a, in)
 	if r == nil {
 		return err
@@ -230,12 +232,14 @@ func (o *auditOptions) run(ctx context.Context, a *app, at string) (err error) {
 	return errors.Join(err, o.verdict(r))
 }
 
-// steps between two readings, and how much longer than the grace a hole is watched
-// that is there at the start.
+// Between two readings: soon again at first, for most audits end with the second one.
 const (
+	auditSoon  = 100 * time.Millisecond
 	auditEvery = time.Second
-	auditExtra = 5 * time.Second
 )
+
+// nextStep is the wait after one.
+func nextStep(wait time.Duration) time.Duration { return min(2*wait, auditEvery) }
 
 // watch reads until the question is answered, and returns the last report.
 func (o *auditOptions) watch(ctx context.Context, a *app, in *audited) (*audit.Report, error) {
@@ -243,13 +247,13 @@ func (o *auditOptions) watch(ctx context.Context, a *app, in *audited) (*audit.R
 	live := newLive(a, o.follow)
 	defer live.end()
 	var last *audit.Report
-	for {
+	for wait := auditSoon; ; wait = nextStep(wait) {
 		r, err := in.watch.Step(ctx, time.Now())
 		switch {
-		case err != nil && last != nil && ctx.Err() != nil:
-			return last, nil // stopped while it read
+		case err != nil && last != nil && ctx.Err() != nil: // stopped while it read
+			return last, o.ended(ctx)
 		case err != nil:
-			return last, err
+			return last, stopped(ctx, err)
 		}
 		last = r
 		if err := live.show(r); err != nil {
@@ -267,10 +271,28 @@ func (o *auditOptions) watch(ctx context.Context, a *app, in *audited) (*audit.R
 		}
 		select {
 		case <-ctx.Done():
-			return r, nil
-		case <-time.After(auditEvery):
+			return r, o.ended(ctx)
+		case <-time.After(wait):
 		}
 	}
+}
+
+// ended is how an audit ends that is stopped: --follow ends so, what still waited for
+// verdicts does not.
+func (o *auditOptions) ended(ctx context.Context) error {
+	if o.follow {
+		return nil
+	}
+	return stopped(ctx, context.Cause(ctx))
+}
+
+// stopped is the error of an audit, or what begins with one, that was stopped; another
+// error stays what it is.
+func stopped(ctx context.Context, err error) error {
+	if !interrupted(ctx) {
+		return err
+	}
+	return &failure{exitInterrupted, errors.New("stopped before everything had its verdict; nothing was changed"), "do it again; it begins anew and finds the same"}
 }
 
 // unsealed says what has no verdict yet.

@@ -104,9 +104,9 @@ func findFinding(ctx context.Context, a *app, file, id, numbers string) (*audite
 	o := auditOptions{}
 	in, err := o.open(ctx, a, file)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, stopped(ctx, err)
 	}
-	for {
+	for wait := auditSoon; ; wait = nextStep(wait) {
 		r, err := in.watch.Step(ctx, time.Now())
 		if err == nil {
 			for i := range r.Findings {
@@ -118,16 +118,16 @@ func findFinding(ctx context.Context, a *app, file, id, numbers string) (*audite
 				}
 			}
 			if err == nil && in.watch.Answered(r) {
-				err = usage(fmt.Errorf("there is no finding %s now", id), "rollcall audit prints the findings that there are; the id of one that grew is another")
+				err = usage(fmt.Errorf("--finding %q: there is none now: it was brought back or waived, has another verdict or more numbers, or never was", id), "rollcall audit prints the findings that there are, with their ids")
 			}
 		}
 		if err != nil {
-			return nil, nil, errors.Join(err, in.watch.Close(), in.close())
+			return nil, nil, errors.Join(stopped(ctx, err), in.watch.Close(), in.close())
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, errors.Join(context.Cause(ctx), in.watch.Close(), in.close())
-		case <-time.After(auditEvery):
+			return nil, nil, errors.Join(stopped(ctx, context.Cause(ctx)), in.watch.Close(), in.close())
+		case <-time.After(wait):
 		}
 	}
 }

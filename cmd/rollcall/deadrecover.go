@@ -25,10 +25,15 @@ Where they come from is one of
   --from FILE            the file that was sent with rollcall send: same bytes, same flags
   --at PARTITION:OFFSET  the destination's own log: of what lies there and was passed by;
                          also FIRST-LAST. Without it, where the audit found them
-  --outbox               rows of the store's outbox that were kept (refused, parked) or wait
+  --outbox               rows of the store's outbox to this destination that were kept
+                         (refused, parked) or wait
   --body FILE            the bytes of one message, with --id and --key as it had them
 
-It is only shown what would be sent, until --yes is added.`
+How many would be sent is only shown, until --yes is added. The next run of the group
+does them.
+
+  rollcall dead recover --finding 4fa086ae4161e36b --from orders.ndjson --id id
+  rollcall dead recover --finding 4fa086ae4161e36b --from orders.ndjson --id id --yes --reason TEXT`
 
 type recoverOptions struct {
 	config, finding, numbers string
@@ -100,14 +105,27 @@ func (o *recoverOptions) run(ctx context.Context, a *app) (err error) {
 	}
 	sum := recoverSummary{Type: "summary", Verb: "dead recover", Group: in.group, Finding: f.ID, Missing: f.Count(), Found: len(o.messages), DryRun: !o.yes}
 	if len(o.messages) == 0 {
-		return findings(fmt.Errorf("none of %s was found there", numbersText(f)), "see where else they can come from: rollcall dead recover --help; or waive them: rollcall audit waive")
+		return findings(fmt.Errorf("%s has none of finding %s: %s of lane %s", o.source(), f.ID, numbersText(f), laneText(f.Key.Lane, f.Lane)), "see where else they can come from: rollcall dead recover --help; or waive them: rollcall audit waive")
 	}
 	if o.yes {
-		if err := o.send(ctx, a, in, f, &sum); err != nil {
-			return err
-		}
+		err = o.send(ctx, in, f, &sum)
 	}
-	return sum.print(a)
+	return errors.Join(err, sum.print(a)) // what was stored is told, whatever happened to the others
+}
+
+// source is where the messages are looked for, as the flags say it.
+func (o *recoverOptions) source() string {
+	switch {
+	case o.from != "":
+		return "--from " + o.from
+	case o.outbox:
+		return "--outbox"
+	case o.body != "":
+		return "--body " + o.body
+	case o.at != "":
+		return "--at " + o.at
+	}
+	return "the log"
 }
 
 func (o *recoverOptions) check() error {
@@ -119,6 +137,21 @@ func (o *recoverOptions) check() error {
 	}
 	if given > 1 {
 		return usage(errors.New("more than one of --from, --at, --outbox and --body is given"), "give one of them")
+	}
+	if o.at != "" {
+		if _, _, _, err := placeOf(o.at); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct{ flag, path, next string }{
+		{"--from", o.from, "name the file that was sent"}, {"--body", o.body, "name a file with the bytes of the message"},
+	} {
+		if f.path == "" {
+			continue
+		}
+		if _, err := os.Stat(f.path); err != nil { // before the audit, which takes a while
+			return usage(fmt.Errorf("%s: %w", f.flag, err), f.next)
+		}
 	}
 	return nil
 }
@@ -168,7 +201,7 @@ func (o *recoverOptions) fromFile(ctx context.Context, in *audited, f *audit.Fin
 	}
 	file, err := os.Open(o.from)
 	if err != nil {
-		return usage(err, "name the file that was sent")
+		return usage(fmt.Errorf("--from: %w", err), "name the file that was sent")
 	}
 	defer file.Close()
 	life, err := readLife(file, shape.format, func(int) error { return context.Cause(ctx) })
@@ -195,7 +228,7 @@ func (o *recoverOptions) fromFile(ctx context.Context, in *audited, f *audit.Fin
 		}
 		m, err := shape.message(&rec)
 		if err != nil {
-			return fmt.Errorf("--from %s, line %d: %w", o.from, rec.line, err)
+			return usage(fmt.Errorf("--from %s, line %d: %w", o.from, rec.line, err), "give the flags it was sent with: --id, --key, --header, --format")
 		}
 		m.Stamp = life.stamp(in.destination, rec.number, m.ID != "")
 		if m.ID == "" {
@@ -238,7 +271,7 @@ func (o *recoverOptions) fromBody(in *audited, f *audit.Finding) error {
 	}
 	body, err := os.ReadFile(o.body)
 	if err != nil {
-		return usage(err, "name a file with the bytes of the message")
+		return usage(fmt.Errorf("--body: %w", err), "name a file with the bytes of the message")
 	}
 	headers, err := headersOf(o.headers)
 	if err != nil {
@@ -281,7 +314,7 @@ func (o *recoverOptions) fromLog(ctx context.Context, in *audited, f *audit.Find
 	}
 	i := slices.IndexFunc(extents, func(x rollcall.Extent) bool { return x.Partition.Number == partition })
 	if i < 0 {
-		return usage(fmt.Errorf("--at: %s has no partition %d", in.destination, partition), fmt.Sprintf("it has %d", len(extents)))
+		return usage(fmt.Errorf("--at: %s has no partition %d", in.destination, partition), fmt.Sprintf("it has %d, from 0 on: rollcall audit names places of neighbours", len(extents)))
 	}
 	x := extents[i]
 	for offset := min(last, x.End-1); offset >= max(first, x.First); offset-- { // a Peek reads what is before it, too
@@ -295,7 +328,7 @@ func (o *recoverOptions) fromLog(ctx context.Context, in *audited, f *audit.Find
 }
 
 // send sends, and writes down what was stored.
-func (o *recoverOptions) send(ctx context.Context, a *app, in *audited, f *audit.Finding, sum *recoverSummary) error {
+func (o *recoverOptions) send(ctx context.Context, in *audited, f *audit.Finding, sum *recoverSummary) error {
 	var numbers []uint64
 	for n := range o.messages {
 		numbers = append(numbers, n)

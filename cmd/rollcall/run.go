@@ -169,7 +169,7 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 		return findings(errors.New(b.difference()), "this should never be: keep the log and the store, and report it")
 	case b.Drained && b.Missing > 0:
 		return findings(fmt.Errorf("%d messages of %s were removed by retention before they were worked off", b.Missing, b.Destination),
-			"make "+retentionOf(p.file)+" longer than the longest time that no run is at work")
+			"make "+retentionOf(p.file)+" longer than the longest time that no run is at work; rollcall audit names them")
 	case o.failOn == "dead" && b.Dead+b.Parked > 0:
 		return findings(fmt.Errorf("%d messages are dead and %d parked", b.Dead, b.Parked), "rollcall dead list")
 	case o.failOn == "dead" && kept.Refused+kept.Parked > 0:

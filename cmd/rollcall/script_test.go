@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,6 +75,7 @@ func runScripts(t *testing.T, brokers string, scripts ...string) {
 			"topic":     scriptTopic,
 			"trimtopic": scriptTrimTopic,
 			"fails":     scriptFails,
+			"capture":   scriptCapture,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
@@ -207,6 +209,19 @@ func scriptHint(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has no CREATE TABLE as a comment", args[0])
+}
+
+// capture NAME PATTERN puts what the group of a pattern matches in the last stdout into
+// a variable.
+func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME PATTERN")
+	}
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("stdout has no %s", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 // fails CODE COMMAND... runs a command that must end with an exit code.

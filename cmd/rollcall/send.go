@@ -128,7 +128,7 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 		return openEmbedded(ctx, a, filepath.Clean(folder), destination)
 	}
 	if strings.HasPrefix(o.to, pipeline.KafkaScheme) {
-		return o.openTopic(ctx, a)
+		return openTopic(ctx, a, o.to, "--to: ")
 	}
 	f, err := pipeline.Load(o.config, pipeline.Env{})
 	if err != nil {
@@ -151,12 +151,13 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 	return openBroker(ctx, a, f)
 }
 
-// openTopic opens a topic that the command line names.
-func (o *sendOptions) openTopic(ctx context.Context, a *app) (*broker, error) {
-	at, redactor, err := pipeline.ParseKafka(o.to, pipeline.Env{})
+// openTopic opens a topic that the command line names; what is wrong with its address
+// is told behind field.
+func openTopic(ctx context.Context, a *app, address, field string) (*broker, error) {
+	at, redactor, err := pipeline.ParseKafka(address, pipeline.Env{})
 	a.redactor = redactor
 	if err != nil {
-		return nil, unfitKafka("", func(_, next, what string) error { return inAddress("", next, "--to: "+what) }, err)
+		return nil, unfitKafka("", func(_, next, what string) error { return inAddress("", next, field+what) }, err)
 	}
 	return openKafka(ctx, a, *at, inAddress)
 }

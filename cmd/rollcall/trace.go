@@ -22,7 +22,12 @@ done, set aside, redriven, discarded, waived. MESSAGE is a message id, or a stam
 LIFE/LANE/NUMBER. Nothing is changed, and nothing is guessed: what no record tells is
 not there.
 
-The destination is read for it from its beginning, or from --since on.`
+The destination is read for it from its beginning, or from --since on. Exit 1 when no
+record knows the message.
+
+  rollcall trace order-17                        by the id that it was sent with
+  rollcall trace 1deaf8eb1a7a2033f0f819e3285e21bc/0/4
+                                                 by a life, lane and number of an audit`
 
 type traceOptions struct{ config, side, since string }
 
@@ -69,6 +74,9 @@ func newTrace(a *app) *cobra.Command {
 	return cmd
 }
 
+// notFound is the state of what no record tells of.
+const notFound = "not found"
+
 // trace is one message, as far as it is found.
 type trace struct {
 	a      *app
@@ -90,10 +98,10 @@ func (o *traceOptions) run(ctx context.Context, a *app, what string) (err error)
 	}
 	in, err := audits.open(ctx, a, o.config)
 	if err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	defer func() { err = errors.Join(err, in.watch.Close(), in.close()) }()
-	t := &trace{a: a, in: in, state: "not found"}
+	t := &trace{a: a, in: in, state: notFound}
 	if t.stamp, err = stampNamed(what, in.destination); err != nil {
 		return err
 	}
@@ -104,7 +112,7 @@ func (o *traceOptions) run(ctx context.Context, a *app, what string) (err error)
 		t.asides, t.outbox, func(ctx context.Context) error { return t.log(ctx, since) }, t.books, t.operators,
 	} {
 		if err := read(ctx); err != nil {
-			return err
+			return stopped(ctx, err)
 		}
 	}
 	return t.print(what)
@@ -193,6 +201,7 @@ func (t *trace) outbox(ctx context.Context) error {
 		}
 		t.learn(&r.Message)
 		t.add(r.Message.Time, "in the outbox", fmt.Sprintf("outbox row %d", r.ID), oneLine(cmp.Or(r.Refusal, r.Doubt, "waits to be sent")))
+		t.be("in the outbox")
 	}
 	return nil
 }
@@ -263,23 +272,35 @@ func (t *trace) books(ctx context.Context) error {
 	case said.Stored:
 		t.add(said.Since, "acknowledged", "books of "+oneLine(cmp.Or(said.Sender, "a sender without a name")), "by then")
 	case said.Void:
-		t.add(said.Since, "void", "books of "+oneLine(said.Sender), "surely never stored")
+		t.add(said.Since, "void", "books of "+oneLine(cmp.Or(said.Sender, "a sender without a name")), "surely never stored")
 	}
 	switch said.Done {
 	case audit.Present:
 		t.add(time.Time{}, "done", "roll of group "+t.in.group, "it took effect, or was set aside: see the rows")
-		if t.state == "not found" {
-			t.state = "done"
-		}
+		t.be("done")
 	case audit.Unknown:
 		t.add(time.Time{}, "unknown", "roll of group "+t.in.group, "the roll was too large and gave this number up")
 	default:
-		t.add(time.Time{}, "not done", "roll of group "+t.in.group, "")
-		if t.copies > 0 && t.state == "not found" {
-			t.state = "stored, not done"
+		if len(t.events) > 0 {
+			t.add(time.Time{}, "not done", "roll of group "+t.in.group, "to go, or missing: see rollcall audit")
 		}
 	}
+	switch {
+	case t.copies > 0:
+		t.be("stored, not done")
+	case said.Stored:
+		t.be("acknowledged, not found")
+	case said.Void:
+		t.be("void")
+	}
 	return nil
+}
+
+// be sets how it stands, unless a record that says more has done so.
+func (t *trace) be(state string) {
+	if t.state == notFound {
+		t.state = state
+	}
 }
 
 // operators is what was done by hand.
@@ -306,23 +327,27 @@ func (t *trace) print(what string) error {
 	if !t.stamp.IsZero() {
 		sum.Life = t.stamp.Life.String()
 	}
+	var unknown error
+	if len(t.events) == 0 {
+		unknown = findings(fmt.Errorf("no record knows %q", what), "see the spelling of the id; a stamp is LIFE/LANE/NUMBER; --since leaves out what is older")
+	}
 	if t.a.json {
 		for _, e := range t.events {
 			if err := t.a.object(e); err != nil {
 				return err
 			}
 		}
-		return t.a.object(sum)
+		return errors.Join(t.a.object(sum), unknown)
+	}
+	if unknown != nil {
+		return unknown
 	}
 	for _, e := range t.events {
 		at := "-"
 		if e.Time != nil {
 			at = e.Time.Format(time.RFC3339Nano)
 		}
-		t.a.say("%-30s  %-13s %s  %s", at, e.Event, e.Where, e.Text)
-	}
-	if len(t.events) == 0 {
-		return findings(fmt.Errorf("no record knows %q", what), "see the spelling of the id; a stamp is LIFE/LANE/NUMBER; --since leaves out what is older")
+		t.a.say("%s", strings.TrimRight(fmt.Sprintf("%-30s  %-13s %s  %s", at, e.Event, e.Where, e.Text), " "))
 	}
 	t.a.say("%s: %s", what, t.state)
 	return nil
