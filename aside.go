@@ -13,7 +13,7 @@ const (
 	AsideParked    AsideState = "parked"    // in doubt: nobody knows whether it took effect
 	AsideAttempt   AsideState = "attempt"   // written before a suspect message runs; not due, holds nobody back
 	AsideDone      AsideState = "done"      // took effect, or was handled as repeated, stale or filtered
-	AsideDiscarded AsideState = "discarded" // thrown away by an operator
+	AsideDiscarded AsideState = "discarded" // given up by an operator or by age, or replaced by Edit
 )
 
 // Aside is a message set aside in the store, with its bytes.

@@ -57,6 +57,10 @@ type ConsumerConfig struct {
 	Batch int
 	// Clock is where time comes from. Default: the system's.
 	Clock Clock
+	// DeadKeep is how long a message stays dead: then it is discarded, counted as
+	// such, with an entry in the operator log that keeps its body. What is parked or
+	// waiting is never given up by age. Default: 0, for ever.
+	DeadKeep time.Duration
 	// Dedup says how a repeat is recognised. Default: auto.
 	Dedup DedupConfig
 	// Drain is how long work in hand may take after Run's context has ended.

@@ -162,6 +162,20 @@ func (k *keyer) key(m *Message) (key DedupKey, missing string) {
 	return key, ""
 }
 
+// KeyFunc compiles what a DedupKey is made of, as DedupConfig.Key says it. The
+// function returns false for a message in which a part is missing or empty. The
+// error is ErrConfig and names the part.
+func KeyFunc(group string, names ...string) (func(*Message) (DedupKey, bool), error) {
+	k, err := newKeyer(group, names)
+	if err != nil {
+		return nil, err
+	}
+	return func(m *Message) (DedupKey, bool) {
+		key, missing := k.key(m)
+		return key, missing == ""
+	}, nil
+}
+
 // timeOf is the time in a UUID version 7 as its 6 bytes (RFC 9562 §5.7).
 func timeOf(text string) (at [6]byte, is bool) {
 	text = strings.TrimPrefix(text, jsonpath.String.String()+":")

@@ -89,6 +89,9 @@ type Suspected struct {
 // SweptUp: what a sweep removed.
 type SweptUp struct{ Swept Swept }
 
+// Expired: dead letters that were discarded because of their age.
+type Expired struct{ Rows int }
+
 // BooksFailed: the books of a sender could not be written; its messages go on. They
 // are tried again, and say all then.
 type BooksFailed struct {
@@ -97,7 +100,6 @@ type BooksFailed struct {
 	Missed      int // records since it was told last
 }
 
-func (BooksFailed) event()  {}
 func (Committed) event()    {}
 func (SetAside) event()     {}
 func (InDoubt) event()      {}
@@ -109,6 +111,8 @@ func (Owned) event()        {}
 func (Hit) event()          {}
 func (Suspected) event()    {}
 func (SweptUp) event()      {}
+func (Expired) event()      {}
+func (BooksFailed) event()  {}
 
 // SlogObserver writes what a person on call wants to see to log: trouble as
 // warnings, the rest as debug.
@@ -156,6 +160,8 @@ func (o slogObserver) Observe(event Event) {
 		level, name = slog.LevelInfo, "swept"
 		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
 			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
+	case Expired:
+		name, args = "dead letters discarded because of their age", []any{"rows", e.Rows}
 	}
 	o.log.Log(context.Background(), level, name, args...)
 }

@@ -1,6 +1,9 @@
 package rollcall
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // OperatorVerb is what somebody did by hand, or an age did for them.
 type OperatorVerb string
@@ -31,6 +34,20 @@ type OperatorEntry struct {
 	// zero, none.
 	Scope   Scope
 	Numbers NumberRange
-	// Detail is what else is worth keeping: of edit and discard the original body.
+	// Detail is what else is worth keeping: of edit, discard and expire the original
+	// body, of redrive the cause that the row had.
 	Detail []byte
+}
+
+// Note appends entries to the operator log of a group, all or none.
+func Note[X any](ctx context.Context, store Store[X], group string, entries ...OperatorEntry) error {
+	tx, err := store.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := tx.Records().Note(ctx, group, entries); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }

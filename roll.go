@@ -82,11 +82,18 @@ type Roll struct {
 	// whether its log was cut off since. 0: none.
 	seen  uint64
 	epoch int32
+	// placed: the group has a place in this partition, even if nothing of it is done,
+	// and begun is the offset at which it began.
+	placed bool
+	begun  uint64
 }
 
-// withEpoch begins the data of a roll that has an epoch. Sets begin with their
-// version, below it.
-const withEpoch = 0xE1
+// What the data of a roll can begin with, in this order: where the group began, and
+// the epoch of the last message done. Sets begin with their version, below both.
+const (
+	withBegin = 0xE2
+	withEpoch = 0xE1
+)
 
 // OpenRoll reads a roll as the store gave it.
 func OpenRoll(row RollRow) (*Roll, error) {
@@ -94,10 +101,23 @@ func OpenRoll(row RollRow) (*Roll, error) {
 	if row.Data == nil {
 		return r, nil
 	}
-	if err := r.set.UnmarshalBinary(r.readEpoch(row.Data)); err != nil {
+	if err := r.set.UnmarshalBinary(r.readEpoch(r.readBegin(row.Data))); err != nil {
 		return nil, fmt.Errorf("rollcall: roll %x is damaged, restore the store from a backup: %w", row.Scope.Bytes(), err)
 	}
 	return r, nil
+}
+
+// readBegin returns what follows it. What is cut short is left for the set to refuse.
+func (r *Roll) readBegin(data []byte) []byte {
+	if len(data) == 0 || data[0] != withBegin {
+		return data
+	}
+	begun, n := binary.Uvarint(data[1:])
+	if n <= 0 || begun > 1<<62 {
+		return nil
+	}
+	r.placed, r.begun = true, begun
+	return data[1+n:]
 }
 
 // readEpoch returns what follows it. What is cut short is left for the set to refuse.
@@ -134,6 +154,9 @@ func (r *Roll) last() Position {
 // Row is the roll as the store keeps it.
 func (r *Roll) Row() (RollRow, error) {
 	var data []byte
+	if r.placed {
+		data = binary.AppendUvarint(append(data, withBegin), r.begun)
+	}
 	if r.epoch != 0 {
 		data = binary.AppendUvarint(append(data, withEpoch), r.seen)
 		data = binary.AppendUvarint(data, uint64(r.epoch))
@@ -141,6 +164,14 @@ func (r *Roll) Row() (RollRow, error) {
 	data, err := r.set.AppendBinary(data)
 	return RollRow{Scope: r.Scope, Data: data}, err
 }
+
+// Begun is the offset at which the group began with a partition: what was below was
+// gone already, and never its own. 0: at the first.
+func (r *Roll) Begun() uint64 { return r.begun }
+
+// Placed reports whether the group has a place in the partition, even if nothing of
+// it is done.
+func (r *Roll) Placed() bool { return r.placed }
 
 // Floor is the number up to which everything is done.
 func (r *Roll) Floor() uint64 { return r.set.Floor() }
@@ -162,6 +193,24 @@ func (r *Roll) Missing() uint64 {
 func (r *Roll) Gaps(yield func(first, last uint64) bool) {
 	for g := range r.set.Gaps() {
 		if !yield(g.First, g.Last) {
+			return
+		}
+	}
+}
+
+// Done are the numbers done, in order, as ranges first, last.
+func (r *Roll) Done(yield func(first, last uint64) bool) {
+	for d := range r.set.Ranges() {
+		if !yield(d.First, d.Last) {
+			return
+		}
+	}
+}
+
+// GivenUp are the numbers that the roll cannot tell any more, in order, as ranges.
+func (r *Roll) GivenUp(yield func(first, last uint64) bool) {
+	for d := range r.set.UnknownRanges() {
+		if !yield(d.First, d.Last) {
 			return
 		}
 	}

@@ -61,7 +61,7 @@ func (c *rollCache) copies(scopes []Scope) (rolls []*Roll, all bool) {
 		if r == nil {
 			return nil, false
 		}
-		rolls = append(rolls, &Roll{Scope: s, set: *r.set.Clone(), seen: r.seen, epoch: r.epoch})
+		rolls = append(rolls, &Roll{Scope: s, set: *r.set.Clone(), seen: r.seen, epoch: r.epoch, placed: r.placed, begun: r.begun})
 	}
 	return rolls, true
 }

@@ -51,14 +51,20 @@ func (e *engine[X]) Assigned(ctx context.Context, assignments []Assignment) ([]S
 	if err != nil {
 		return nil, err
 	}
-	starts := make([]Start, len(assignments))
+	holds, rolls := make([]Hold, len(assignments)), make([]*Roll, len(assignments))
 	for i, a := range assignments {
-		roll, err := e.partitionRoll(ctx, a)
-		if err != nil {
+		holds[i] = Hold{e.group, holders[i], got[i].Token}
+		if rolls[i], err = e.partitionRoll(ctx, a); err != nil {
 			return nil, err
 		}
-		starts[i] = startOf(roll, got[i].Token)
-		e.startRunner(a, Hold{e.group, holders[i], got[i].Token}, roll, e.suspectBudget(got[i]))
+	}
+	if err := e.place(ctx, assignments, holds, rolls); err != nil {
+		return nil, err
+	}
+	starts := make([]Start, len(assignments))
+	for i, a := range assignments {
+		starts[i] = startOf(rolls[i], got[i].Token)
+		e.startRunner(a, holds[i], rolls[i], e.suspectBudget(got[i]))
 	}
 	parts := make([]Partition, len(assignments))
 	for i, a := range assignments {
@@ -89,9 +95,9 @@ func (e *engine[X]) partitionRoll(ctx context.Context, a Assignment) (*Roll, err
 }
 
 // startOf is the first position that is not done: holes above it are replayed and
-// what is Known among them dropped. Where nothing is done it is the earliest.
+// what is Known among them dropped. Where the group has no place it is the earliest.
 func startOf(roll *Roll, token Token) Start {
-	if roll == nil || roll.High() == 0 {
+	if roll == nil || roll.High() == 0 && !roll.placed {
 		return Start{Token: token}
 	}
 	return Start{Token: token, Position: Position{Incarnation: roll.Scope.ID, Offset: int64(roll.Floor())}, Seen: roll.last()}

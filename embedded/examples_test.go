@@ -58,7 +58,7 @@ func Example_deadLetters() {
 	fmt.Println(dead[0].Message.ID, dead[0].Cause)
 
 	closed = false
-	n, err := rollcall.Redrive(ctx, db.Store(), "shop", dead, time.Now())
+	n, err := rollcall.Redrive(ctx, db.Store(), "shop", dead, rollcall.Operation{Operator: "Zoe", Reason: "the account is open again"})
 	fmt.Println(n, err, c.RunUntilEmpty(ctx))
 	var sales int
 	_ = db.DB().QueryRow(`SELECT count(*) FROM sales`).Scan(&sales)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/rollcall-mq/rollcall"
@@ -22,6 +23,7 @@ func (f *File) check() []*Error {
 	c.store()
 	c.named("name", f.Name)
 	c.dedup()
+	c.deadLetters()
 	if len(f.Effect) == 0 {
 		c.problem("effect", requiredNext["effect"], "effect is empty")
 	}
@@ -108,6 +110,16 @@ func (c *checker) dedup() {
 		if err := keyPart(k); err != "" {
 			c.problem(fmt.Sprintf("dedup.key[%d]", i), "use id, key, content, header.NAME or payload.PATH", "dedup.key: %q: %s", k, err)
 		}
+	}
+}
+
+// leastKeep is the shortest dead_letters.keep: nobody looks sooner.
+const leastKeep = time.Hour
+
+func (c *checker) deadLetters() {
+	if d := c.file.DeadLetters; d != nil && d.Keep < leastKeep {
+		c.problem("dead_letters.keep", "write 1h or more, such as keep: 30d; or take dead_letters out: then they are kept until you redrive or discard them",
+			"dead_letters.keep is %v: nobody could look at a dead letter before it is discarded", d.Keep)
 	}
 }
 

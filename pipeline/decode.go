@@ -133,6 +133,7 @@ var requiredNext = map[string]string{
 	"source.embedded.destination": "name the destination: destination: orders",
 	"kafka.brokers":               nextBrokers,
 	"kafka.topic":                 "name the topic: topic: orders",
+	"dead_letters.keep":           "say how long: keep: 30d",
 	"sasl.mechanism":              "say how: mechanism: SCRAM-SHA-512",
 	"postgres.dsn":                nextPostgres,
 	"mysql.dsn":                   nextMySQL,

@@ -30,8 +30,11 @@ type File struct {
 	// Audit says how losses are found.
 	Audit Audit `yaml:"audit"`
 
-	DeadLetters Later `yaml:"dead_letters" next:"take the section out; dead letters are kept until you redrive or discard them (rollcall dead)"`
-	Telemetry   Later `yaml:"telemetry" next:"take the section out; run prints its counters at the end, --json for programs"`
+	// DeadLetters says how long a message stays dead. Default: until somebody
+	// redrives, edits or discards it.
+	DeadLetters *DeadLetters `yaml:"dead_letters"`
+
+	Telemetry Later `yaml:"telemetry" next:"take the section out; run prints its counters at the end, --json for programs"`
 
 	path     string
 	at       map[string]place
@@ -97,6 +100,13 @@ type Retry struct {
 	Early time.Duration `yaml:"early"`
 }
 
+// DeadLetters says how long a message stays dead.
+type DeadLetters struct {
+	// Keep is how long a message stays dead before it is discarded: counted, with
+	// an entry in the operator log that keeps its body. At least 1h. Required.
+	Keep time.Duration `yaml:"keep,required"`
+}
+
 // Audit says how losses are found: by books, which those who send keep beside the
 // messages.
 type Audit struct {
@@ -152,7 +162,12 @@ func (f *File) ConsumerConfig() rollcall.ConsumerConfig {
 	for i, s := range f.Dedup.By {
 		by[i] = rollcall.Strategy(s)
 	}
+	var keep time.Duration
+	if f.DeadLetters != nil {
+		keep = f.DeadLetters.Keep
+	}
 	return rollcall.ConsumerConfig{
+		DeadKeep: keep,
 		Batch:    f.Batch,
 		Parallel: f.Parallel,
 		Dedup:    rollcall.DedupConfig{By: by, Key: f.Dedup.Key, Window: f.Dedup.Window},

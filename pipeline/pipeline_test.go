@@ -70,6 +70,7 @@ effect:
       approximate: true
   - table: {name: u, mode: upsert, key: [a, b], decide: [a, b], columns: {a: id, b: key}}
 retry: {attempts: 3, first: 50ms, most: 1m, early: 2h}
+dead_letters: {keep: 30d}
 batch: 100
 parallel: 4
 `
@@ -94,7 +95,7 @@ func TestEverything(t *testing.T) {
 	if diff := cmp.Diff(want, f.Tables()); diff != "" {
 		t.Error(diff)
 	}
-	wantConfig := rollcall.ConsumerConfig{Batch: 100, Parallel: 4,
+	wantConfig := rollcall.ConsumerConfig{Batch: 100, Parallel: 4, DeadKeep: 30 * 24 * time.Hour,
 		Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByStamp, rollcall.ByKey}, Key: []string{"id", "header.X", `payload.a."b.c"`}, Window: 14 * 24 * time.Hour},
 		Retry: rollcall.RetryConfig{Attempts: 3, First: 50 * time.Millisecond, Most: time.Minute, Early: 2 * time.Hour}}
 	if diff := cmp.Diff(wantConfig, f.ConsumerConfig()); diff != "" {

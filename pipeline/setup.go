@@ -9,7 +9,7 @@ import (
 func (f *File) Setup() guarantee.Setup {
 	config := f.ConsumerConfig()
 	s := guarantee.Setup{Broker: guarantee.Embedded, By: config.Dedup.By, Key: config.Dedup.Key,
-		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late}
+		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late, DeadKeep: config.DeadKeep}
 	s.Store, s.Idle = f.Store.kind()
 	if f.Source.Kafka != nil {
 		s.Broker = guarantee.Kafka

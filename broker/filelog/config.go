@@ -7,6 +7,9 @@ import (
 	"github.com/rollcall-mq/rollcall"
 )
 
+// DefaultMaxBytes is the default of Config.MaxBytes.
+const DefaultMaxBytes = 4 << 20
+
 // Config is the settings of a Log. The zero value is safe. Processes that share
 // a file may differ in all of it, but Lease should be the same.
 type Config struct {
@@ -49,7 +52,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.LockWait = 5 * time.Second
 	}
 	if c.MaxBytes == 0 {
-		c.MaxBytes = 4 << 20
+		c.MaxBytes = DefaultMaxBytes
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}

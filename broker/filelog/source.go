@@ -3,13 +3,12 @@ package filelog
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rollcall-mq/rollcall"
-	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // Source is the receiving half of the log for some destinations. It is safe
@@ -17,6 +16,9 @@ import (
 type Source struct {
 	log          *Log
 	destinations []string
+
+	mu     sync.Mutex
+	window *window // what Peek has read
 }
 
 var (
@@ -28,7 +30,7 @@ var (
 func (l *Log) Source(destinations ...string) *Source {
 	names := slices.Clone(destinations)
 	slices.Sort(names)
-	return &Source{l, slices.Compact(names)}
+	return &Source{log: l, destinations: slices.Compact(names)}
 }
 
 // Capabilities is what the log can do.
@@ -63,38 +65,6 @@ func (s *Source) Measure(ctx context.Context) ([]rollcall.Extent, error) {
 		return nil
 	})
 	return out, err
-}
-
-// Peek reads the message at a position, without touching any group.
-func (s *Source) Peek(ctx context.Context, partition rollcall.Partition, at rollcall.Position) (rollcall.Message, error) {
-	if err := s.log.ready(ctx); err != nil {
-		return rollcall.Message{}, err
-	}
-	var m rollcall.Message
-	found := false
-	err := s.log.read("", func(c *conn, v *view) error {
-		for _, p := range v.parts[partition.Destination] {
-			if p.number != partition.Number || p.incarnation != at.Incarnation {
-				continue
-			}
-			return s.log.readChunks(c, p, at.Offset, func(ch *chunk) (bool, error) {
-				var bad error
-				err := ch.each(at.Offset, func(offset int64, payload []byte) bool {
-					if found = offset == at.Offset; found {
-						bad = decodePayload(payload, &m, new(slab.Strings))
-					}
-					return false
-				})
-				return false, errors.Join(err, bad)
-			})
-		}
-		return nil
-	})
-	if err == nil && !found {
-		err = fmt.Errorf("filelog: %s: there is no offset %d in partition %d of %q", s.log.path, at.Offset, partition.Number, partition.Destination)
-	}
-	m.Destination, m.Partition = partition.Destination, partition.Number
-	return m, err
 }
 
 // Destinations lists what is there, in the order of names.

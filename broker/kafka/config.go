@@ -12,6 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// DefaultMaxBytes is the default of Config.MaxBytes.
+const DefaultMaxBytes = 1_000_012
+
 // Config is the settings of a connection to a cluster. The zero value is safe.
 type Config struct {
 	// ClientID is how this program is called in the broker's logs and quotas.
@@ -86,7 +89,7 @@ func (c Config) withDefaults() Config {
 		c.ClientID = "rollcall"
 	}
 	if c.MaxBytes <= 0 {
-		c.MaxBytes = 1_000_012
+		c.MaxBytes = DefaultMaxBytes
 	}
 	if c.Warn == nil {
 		c.Warn = func(w string) { slog.Warn("kafka: " + w) }

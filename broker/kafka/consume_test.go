@@ -76,7 +76,7 @@ func TestConsume(t *testing.T) {
 			}
 		})
 	}
-	err := source(t, cluster, newTopic(t, a, 1, nil)).Consume(t.Context(), "g", "auto", nil)
+	err := source(t, cluster, newTopic(t, a, 1, nil)).Consume(t.Context(), aGroup, "auto", nil)
 	wantWords(t, err, "mode", "auto", "batch")
 }
 
@@ -124,7 +124,7 @@ func TestMarkers(t *testing.T) {
 		}
 		aborted(t, brokers, topic)
 	}
-	r := subscribe(t, source(t, cluster, topic), "g")
+	r := subscribe(t, source(t, cluster, topic), aGroup)
 	var got []string
 	next := int64(0)
 	for deadline := time.Now().Add(patience); next < 12; {

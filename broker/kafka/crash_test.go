@@ -177,7 +177,7 @@ func TestUncleanElection(t *testing.T) {
 	wait(t, "the follower to fall out", func() bool { return len(partition(t, a, topic).ISR) == 1 })
 	send(t, cluster, topic, 10, 10) // on the leader alone
 	db := memory.NewDatabase(memory.Config{})
-	if got, err := ledger(t, source(t, cluster, topic), "g", db, rollcall.ConsumerConfig{}); err != nil || len(got) != 20 {
+	if got, err := ledger(t, source(t, cluster, topic), aGroup, db, rollcall.ConsumerConfig{}); err != nil || len(got) != 20 {
 		t.Fatalf("%d effects, %v", len(got), err)
 	}
 	running := subscribe(t, source(t, cluster, topic), "running")
@@ -195,7 +195,7 @@ func TestUncleanElection(t *testing.T) {
 	told := running.damage()
 	t.Logf("running: %v", told)
 	wantWords(t, told, topic, "cut off")
-	_, err := ledger(t, source(t, fresh, topic), "g", db, rollcall.ConsumerConfig{})
+	_, err := ledger(t, source(t, fresh, topic), aGroup, db, rollcall.ConsumerConfig{})
 	t.Logf("later: %v", err)
 	wantWords(t, err, topic)
 	if !errors.Is(err, rollcall.ErrDamaged) {

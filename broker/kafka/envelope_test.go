@@ -62,12 +62,12 @@ func TestEnvelopes(t *testing.T) {
 		&kgo.Record{Topic: topic, Key: []byte("tombstone")},
 	)
 	db := memory.NewDatabase(memory.Config{})
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", db, rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, db, rollcall.ConsumerConfig{})
 	want := []string{"", "click", "event", "event b", "last header", "number", "number", "plain", "plain", "row", "stamped"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%v\n got %q\nwant %q", err, got, want)
 	}
-	dead, err := memory.Open(db).Asides().List(t.Context(), "g", rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 10})
+	dead, err := memory.Open(db).Asides().List(t.Context(), aGroup, rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 10})
 	if err != nil || len(dead) != 2 {
 		t.Fatalf("%d set aside, %v; want the two with damaged stamps", len(dead), err)
 	}
@@ -105,12 +105,12 @@ func TestTransactionsAndCompaction(t *testing.T) {
 	aborted(t, brokers, topic)
 	db := memory.NewDatabase(memory.Config{})
 	s := source(t, cluster, topic)
-	got, err := ledger(t, s, "g", db, rollcall.ConsumerConfig{})
+	got, err := ledger(t, s, aGroup, db, rollcall.ConsumerConfig{})
 	if err != nil || len(got) == 0 || slices.Contains(got, "aborted") || got[0] != "last" && len(got) > 25 {
 		t.Fatalf("effects %q, %v", got, err)
 	}
 	x := extent(t, s)
-	rows, err := memory.Open(db).Rolls(t.Context(), "g", []rollcall.Scope{rollcall.PartitionScope(x.Partition, x.Incarnation)})
+	rows, err := memory.Open(db).Rolls(t.Context(), aGroup, []rollcall.Scope{rollcall.PartitionScope(x.Partition, x.Incarnation)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestFromJava(t *testing.T) {
 		{key: []byte("empty"), value: []byte{}, time: ms},
 	}
 	javaSend(t, brokers, topic, sent...)
-	got := subscribe(t, source(t, open(t, brokers), topic), "g").read(len(sent))
+	got := subscribe(t, source(t, open(t, brokers), topic), aGroup).read(len(sent))
 	for i, d := range got {
 		want := sent[i]
 		if d.Key != string(want.key) || !bytes.Equal(d.Body, want.value) || !d.Time.Equal(now) || !d.Stamp.IsZero() {
@@ -105,7 +105,7 @@ func TestPartitionsOfJava(t *testing.T) {
 		}
 	}
 	at := make(map[string]int32)
-	r := subscribe(t, source(t, cluster, ours), "g")
+	r := subscribe(t, source(t, cluster, ours), aGroup)
 	for deadline := time.Now().Add(patience); len(at) < len(keys); {
 		batches, err := r.next()
 		if err != nil || time.Now().After(deadline) {
@@ -158,7 +158,7 @@ func TestJavaTransactions(t *testing.T) {
 	}
 	aborted(t, brokers, topic)
 	want := slices.Sorted(slices.Values(append(slices.Repeat([]string{"java committed"}, 6), slices.Repeat([]string{"our committed"}, 6)...)))
-	got, err := ledger(t, source(t, cluster, topic), "g", memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, cluster, topic), aGroup, memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("took effect here: %q, %v", got, err)
 	}

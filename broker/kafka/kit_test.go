@@ -18,8 +18,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// names are unique among all cases that share a server.
-var names atomic.Int64
+// names are unique among all cases that share a server, and process is among all test
+// binaries that do, one after the other (internal/mutants).
+var (
+	names   atomic.Int64
+	process = rollcall.NewLife()
+)
+
+// aGroup is for tests whose topic is of no other.
+var aGroup = fmt.Sprintf("g-%x", process[:])
 
 // harness makes every case a topic of its own on one cluster. Every sender and source
 // has connections of its own, as processes have.
@@ -45,7 +52,7 @@ func harness(brokers []string) brokertest.Harness {
 // newTopic makes a topic that no other test uses.
 func newTopic(t testing.TB, admin administrator, partitions int32, settings map[string]string) string {
 	t.Helper()
-	topic := fmt.Sprintf("orders-%d", names.Add(1))
+	topic := fmt.Sprintf("orders-%x-%d", process[:4], names.Add(1))
 	create(t, admin, topic, partitions, settings)
 	return topic
 }

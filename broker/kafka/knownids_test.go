@@ -35,7 +35,7 @@ func TestKnownIDsFromJava(t *testing.T) {
 		record("no id"), record("number", "id", "4711"), record("half an event", "ce_id", "1"), // not unique: both count
 	}
 	javaSend(t, brokers, topic, slices.Concat(records, records)...)
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
 	want := []string{"click", "click, other", "debezium", "debezium, other", "event of a", "event of b",
 		"half an event", "half an event", "no id", "no id", "number", "number", "rollcall"}
 	if err != nil || !slices.Equal(got, want) {
@@ -59,11 +59,11 @@ func TestStampFromPython(t *testing.T) {
 	}
 	javaSend(t, brokers, topic, slices.Concat(records[:200], records[100:], records)...)
 	db := memory.NewDatabase(memory.Config{})
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", db, rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, db, rollcall.ConsumerConfig{})
 	if err != nil || !slices.Equal(got, bodies(0, messages)) {
 		t.Fatalf("%d took effect of %d, %v", len(got), messages, err)
 	}
-	dead, err := memory.Open(db).Asides().List(t.Context(), "g", rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 10})
+	dead, err := memory.Open(db).Asides().List(t.Context(), aGroup, rollcall.AsideFilter{States: []rollcall.AsideState{rollcall.AsideDead}, Max: 10})
 	if err != nil || len(dead) != 0 {
 		t.Errorf("%d were set aside, %v", len(dead), err)
 	}

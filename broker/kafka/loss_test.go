@@ -51,12 +51,12 @@ func TestRetentionOvertakes(t *testing.T) {
 	cluster := open(t, brokers)
 	send(t, cluster, topic, 100, 0)
 	db := memory.NewDatabase(memory.Config{})
-	if got, err := ledger(t, source(t, cluster, topic), "g", db, rollcall.ConsumerConfig{}); err != nil || len(got) != 100 {
+	if got, err := ledger(t, source(t, cluster, topic), aGroup, db, rollcall.ConsumerConfig{}); err != nil || len(got) != 100 {
 		t.Fatalf("%d effects, %v", len(got), err)
 	}
 	send(t, cluster, topic, 100, 100)
 	remove(t, a, topic, 0, 140)
-	_, err := ledger(t, source(t, cluster, topic), "g", db, rollcall.ConsumerConfig{})
+	_, err := ledger(t, source(t, cluster, topic), aGroup, db, rollcall.ConsumerConfig{})
 	wantWords(t, err, topic, "partition 0", "offsets 100 to 139", "up to 40 messages", "--accept-lost")
 	var mu sync.Mutex
 	var warnings []string
@@ -70,7 +70,7 @@ func TestRetentionOvertakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is nothing left to accept
-		got, err := ledger(t, accepting, "g", db, rollcall.ConsumerConfig{})
+		got, err := ledger(t, accepting, aGroup, db, rollcall.ConsumerConfig{})
 		if want := append(bodies(0, 100), bodies(140, 200)...); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("%d effects, %v; want those that are left, once", len(got), err)
 		}
@@ -98,7 +98,7 @@ func TestRetentionWhileRunning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := subscribe(t, s, "g")
+		r := subscribe(t, s, aGroup)
 		got := []rollcall.Delivery{r.first()}
 		remove(t, a, topic, 0, 59)
 		covered := false
@@ -144,7 +144,7 @@ func TestRecreated(t *testing.T) {
 	}
 	cluster := open(t, brokers)
 	send(t, cluster, topic, 10, 0)
-	r := subscribe(t, source(t, cluster, topic), "g")
+	r := subscribe(t, source(t, cluster, topic), aGroup)
 	r.read(10)
 	old := id()
 	again()
@@ -175,7 +175,7 @@ func TestCutOff(t *testing.T) {
 	topic := newTopic(t, admin(t, brokers), 1, nil)
 	cluster := open(t, brokers)
 	send(t, cluster, topic, 10, 0)
-	last := subscribe(t, source(t, cluster, topic), "g").read(10)[9].Position
+	last := subscribe(t, source(t, cluster, topic), aGroup).read(10)[9].Position
 	if last.LeaderEpoch == 0 {
 		t.Fatal("a delivery carries no leader epoch")
 	}
@@ -268,7 +268,7 @@ func TestOldMessages(t *testing.T) {
 		first, _ := starts.Lookup(control, 0)
 		return err == nil && first.Offset > 0
 	})
-	if d := subscribe(t, source(t, cluster, topic), "g").first(); string(d.Body) != body(0) || !d.Time.Equal(at) || len(d.Headers) > 0 {
+	if d := subscribe(t, source(t, cluster, topic), aGroup).first(); string(d.Body) != body(0) || !d.Time.Equal(at) || len(d.Headers) > 0 {
 		t.Fatalf("first comes %q of %v with %v, want the one of %v", d.Body, d.Time, d.Headers, at)
 	}
 }

@@ -86,7 +86,7 @@ func TestNoAnswer(t *testing.T) {
 	if got := committed(t, brokers, topic, 3); len(got) != 3 {
 		t.Fatalf("the log has %v, want the message twice", got)
 	}
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{})
 	if err != nil || !slices.Equal(got, bodies(0, 2)) {
 		t.Fatalf("effects %v, %v", got, err)
 	}

@@ -149,7 +149,7 @@ func (k *secure) knows(t *testing.T, r right, rules int) {
 func (k *secure) guarded(t *testing.T) string {
 	t.Helper()
 	topic := newTopic(t, k.admin, 2, nil)
-	k.grant(t, onTopic(topic, kadm.OpWrite), onTopic(topic, kadm.OpRead), onGroup("g"))
+	k.grant(t, onTopic(topic, kadm.OpWrite), onTopic(topic, kadm.OpRead), onGroup(aGroup))
 	return topic
 }
 
@@ -157,7 +157,7 @@ func (k *secure) guarded(t *testing.T) string {
 func (k *secure) works(t *testing.T, cluster *kafka.Cluster, topic string) {
 	t.Helper()
 	send(t, cluster, topic, 20, 0)
-	got, err := ledger(t, source(t, cluster, topic), "g", memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{Observer: k.said.observer()})
+	got, err := ledger(t, source(t, cluster, topic), aGroup, memory.NewDatabase(memory.Config{}), rollcall.ConsumerConfig{Observer: k.said.observer()})
 	if err != nil || !slices.Equal(got, bodies(0, 20)) {
 		t.Fatalf("%d of 20 took effect, %v", len(got), err)
 	}

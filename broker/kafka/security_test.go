@@ -142,7 +142,7 @@ func wantFreshTokens(t *testing.T, k *secure) {
 		t.Fatal(err)
 	}
 	topic := k.guarded(t)
-	r := subscribe(t, source(t, cluster, topic), "g")
+	r := subscribe(t, source(t, cluster, topic), aGroup)
 	send(t, cluster, topic, 5, 0)
 	r.read(5)
 	first, connected := last.Load(), asked.Load()
@@ -174,7 +174,7 @@ func wantTold(t *testing.T, k *secure) {
 		t.Fatal(err)
 	}
 	topic := k.guarded(t)
-	r := subscribe(t, source(t, cluster, topic), "g")
+	r := subscribe(t, source(t, cluster, topic), aGroup)
 	p := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{Timeout: 3 * time.Second})
 	publish := func(i int) rollcall.PublishResult {
 		return p.Publish(t.Context(), topic, rollcall.Message{Body: []byte(body(i))})[0]

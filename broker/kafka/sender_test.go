@@ -133,7 +133,7 @@ func TestSenderKilled(t *testing.T) {
 		t.Fatalf("%d stored of %d: nothing was sent twice, the test shows nothing", n, s.Messages)
 	}
 	byStamp := rollcall.ConsumerConfig{Dedup: rollcall.DedupConfig{By: []rollcall.Strategy{rollcall.ByStamp}}}
-	got, err := ledger(t, source(t, open(t, brokers), topic), "g", memory.NewDatabase(memory.Config{}), byStamp)
+	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, memory.NewDatabase(memory.Config{}), byStamp)
 	if err != nil || !slices.Equal(got, bodies(0, s.Messages)) {
 		t.Fatalf("%d effects of %d messages, %v", len(got), s.Messages, err)
 	}

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,29 +17,43 @@ import (
 )
 
 type deadOptions struct {
-	config, state, key string
-	all, yes           bool
-	max                int
+	config           string
+	filter           deadFilter
+	operator, reason string
+	all, yes, group  bool
+	max, rate        int
 }
 
 func newDead(a *app) *cobra.Command {
 	var o deadOptions
 	cmd := &cobra.Command{
 		Use:   "dead",
-		Short: "the messages set aside: list, show, redrive, discard",
+		Short: "the messages set aside: list, show, edit, redrive, discard",
 		Long: `The messages set aside: dead (given up), parked (in doubt whether they took
 effect) and waiting (to be tried again). Redrive makes dead and parked ones due
-again; doing it twice is harmless. Discard gives them up for good. What would
-change many is only shown, until --yes is added.`,
+again; doing it twice, or in the middle of another, is harmless. Edit replaces one
+by a corrected message. Discard gives them up for good. What would change many is
+only shown, until --yes is added. All of it is written to the operator log, which
+nothing changes: rollcall dead log.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return usage(errors.New("what to do is missing"), "rollcall dead list, show, redrive, discard or outbox")
+			return usage(errors.New("what to do is missing"), "rollcall dead list, show, edit, redrive, discard, log or outbox")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&o.config, "config", defaultFile, "pipeline file")
-	cmd.AddCommand(newDeadList(a, &o), newDeadShow(a, &o),
-		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding), newDeadOutbox(a, &o))
+	cmd.AddCommand(newDeadList(a, &o), newDeadShow(a, &o), newDeadEdit(a, &o),
+		newDeadChange(a, &o, redriving), newDeadChange(a, &o, discarding), newDeadLog(a, &o), newDeadOutbox(a, &o), newDeadRecover(a, &o))
 	return cmd
+}
+
+func (o *deadOptions) operationFlags(cmd *cobra.Command, reason string) {
+	cmd.Flags().StringVar(&o.operator, "operator", "", "who does it, for the operator log (default: user@host)")
+	cmd.Flags().StringVar(&o.reason, "reason", "", reason)
+}
+
+// operation is who does it, and why.
+func (o *deadOptions) operation() rollcall.Operation {
+	return rollcall.Operation{Operator: cmp.Or(o.operator, whoami()), Reason: o.reason, Time: time.Now()}
 }
 
 // openAsides opens the store of the pipeline file, which must be there.
@@ -53,41 +68,6 @@ func (o *deadOptions) open(ctx context.Context, a *app) (*pipeline.File, store, 
 		return nil, nil, usage(fmt.Errorf("%w: nothing was set aside yet", err), "rollcall run makes it; or mend store.sqlite.path")
 	}
 	return f, s, err
-}
-
-// states reads --state; none means the defaults.
-func (o *deadOptions) states(defaults ...rollcall.AsideState) ([]rollcall.AsideState, error) {
-	if o.state == "" {
-		return defaults, nil
-	}
-	known := []rollcall.AsideState{rollcall.AsideWaiting, rollcall.AsideDead, rollcall.AsideParked}
-	var out []rollcall.AsideState
-	for _, s := range strings.Split(o.state, ",") {
-		if !slices.Contains(known, rollcall.AsideState(s)) {
-			return nil, usage(fmt.Errorf("--state %q is not known", s), "use waiting, dead, parked, or several with commas")
-		}
-		out = append(out, rollcall.AsideState(s))
-	}
-	return out, nil
-}
-
-// page is how many rows are read, or changed in one transaction.
-const page = 500
-
-// eachPage calls do with the rows of a filter, page by page, until it says stop.
-func eachPage(ctx context.Context, asides rollcall.Asides, group string, filter rollcall.AsideFilter, do func([]rollcall.Aside) (bool, error)) error {
-	filter.Max = page
-	for {
-		rows, err := asides.List(ctx, group, filter)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		more, err := do(rows)
-		if err != nil || !more || len(rows) < page {
-			return err
-		}
-		filter.After = rows[len(rows)-1].ID
-	}
 }
 
 // everyState are the states in which a row can be found.

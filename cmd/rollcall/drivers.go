@@ -21,6 +21,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
+	"github.com/rollcall-mq/rollcall/broker/kafka"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/effect/redisset"
@@ -50,7 +51,10 @@ type broker struct {
 	sender      rollcall.Sender
 	source      rollcall.Source
 	destination string
-	close       func() error
+	// beside opens another destination of the same broker for reading;
+	// rollcall.ErrNoDestination when there is none.
+	beside func(ctx context.Context, destination string) (rollcall.Source, error)
+	close  func() error
 }
 
 // openBroker opens the source of a pipeline. An embedded destination that is not
@@ -89,7 +93,47 @@ func openLog(ctx context.Context, folder, destination string, partitions int, co
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	return &broker{sender: log.Sender(), source: log.Source(destination), destination: destination, close: log.Close}, nil
+	return logBroker(log, destination), nil
+}
+
+func logBroker(log *filelog.Log, destination string) *broker {
+	beside := func(ctx context.Context, name string) (rollcall.Source, error) {
+		source := log.Source(name)
+		extents, err := source.Measure(ctx)
+		if err == nil && len(extents) == 0 {
+			err = fmt.Errorf("%w: %q", rollcall.ErrNoDestination, name)
+		}
+		return source, err
+	}
+	return &broker{sender: log.Sender(), source: log.Source(destination), destination: destination, beside: beside, close: log.Close}
+}
+
+// openToRead opens the source of a pipeline as it is: nothing is made.
+func openToRead(ctx context.Context, a *app, f *pipeline.File) (*broker, error) {
+	if f.Source.Kafka != nil {
+		return openBroker(ctx, a, f)
+	}
+	return readLog(ctx, a, f.Folder(), f.Source.Embedded.Destination)
+}
+
+// readLog opens a destination of the embedded log that is there.
+func readLog(ctx context.Context, a *app, folder, destination string) (*broker, error) {
+	path := filepath.Join(folder, embedded.LogFile)
+	if _, err := os.Stat(path); err != nil {
+		return nil, usage(fmt.Errorf("there is no log: %w", err), "name the folder in which it lies; rollcall send makes one")
+	}
+	log, err := filelog.Open(path, filelog.Config{OnError: a.backgroundError})
+	if err != nil {
+		return nil, err
+	}
+	b := logBroker(log, destination)
+	if _, err := b.beside(ctx, destination); err != nil {
+		if errors.Is(err, rollcall.ErrNoDestination) {
+			err = usage(fmt.Errorf("%s holds no destination %q", folder, destination), "see the spelling; rollcall send makes one")
+		}
+		return nil, errors.Join(err, log.Close())
+	}
+	return b, nil
 }
 
 // openStore opens the store of a pipeline. fresh: a file may be made. On servers
@@ -116,6 +160,14 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 		return nil, unfit(f, "store.sqlite.path", err)
 	}
 	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+}
+
+// mostBytes is the most bytes of a message that the source takes.
+func mostBytes(f *pipeline.File) int {
+	if f.Source.Kafka != nil {
+		return kafka.DefaultMaxBytes
+	}
+	return filelog.DefaultMaxBytes
 }
 
 // redisRow makes the outbox row of a Redis effect.

@@ -49,10 +49,17 @@ func openKafka(ctx context.Context, a *app, at pipeline.Kafka, bad wrong) (*brok
 		cluster.Close()
 		return nil, unfitKafka("topic", bad, err)
 	}
-	return &broker{sender: cluster.Sender(), source: source, destination: at.Topic, close: func() error {
+	return &broker{sender: cluster.Sender(), source: source, destination: at.Topic, beside: besideTopic(cluster), close: func() error {
 		cluster.Close()
 		return nil
 	}}, nil
+}
+
+// besideTopic opens other topics of a cluster.
+func besideTopic(cluster *kafka.Cluster) func(context.Context, string) (rollcall.Source, error) {
+	return func(ctx context.Context, topic string) (rollcall.Source, error) {
+		return cluster.Source(ctx, topic, kafka.SourceConfig{})
+	}
 }
 
 func openCluster(ctx context.Context, a *app, at *pipeline.Kafka, bad wrong) (*kafka.Cluster, error) {

@@ -100,6 +100,8 @@ func trouble(event rollcall.Event) (kind, text string) {
 		return "paused " + e.Where, fmt.Sprintf("paused (%s), trying again in %v: %v", e.Where, e.For, e.Err)
 	case rollcall.RollOverflow:
 		return "roll too large", fmt.Sprintf("a roll outgrew its size: messages numbered %d to %d are parked from now on", e.First, e.Last)
+	case rollcall.Expired:
+		return "dead letters expired", fmt.Sprintf("%d dead letters were discarded because of their age (dead_letters.keep): see rollcall dead log", e.Rows)
 	case rollcall.Suspected:
 		return "worker ended in mid-message", fmt.Sprintf("a worker ended in mid-message on %s/%d: its last %d messages are tried with care", e.Partition.Destination, e.Partition.Number, e.Messages)
 	}

@@ -55,7 +55,9 @@ type place struct {
 }
 
 // eachProduct runs a test on every kind of server.
-func eachProduct(t *testing.T, test func(t *testing.T, p *place)) {
+func eachProduct(t *testing.T, test func(t *testing.T, p *place)) { onProducts(t, products, test) }
+
+func onProducts(t *testing.T, products []product, test func(t *testing.T, p *place)) {
 	t.Parallel()
 	for _, p := range products {
 		t.Run(p.name, func(t *testing.T) {

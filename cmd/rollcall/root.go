@@ -39,7 +39,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "one JSON object a line on stdout; the last is the summary")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log everything that happens to stderr")
-	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newCheck(a), newSchema(a), newSend(a), newRun(a), newDead(a), newBench(a), newID(a), newVersion(a))
+	root.AddCommand(newDemo(a), newDemoChild(a), newInit(a), newCheck(a), newSchema(a), newSend(a), newRun(a), newDead(a), newAudit(a), newTrace(a), newBench(a), newID(a), newVersion(a))
 	return root
 }
 

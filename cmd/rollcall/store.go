@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/audit"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/internal/dialect"
 	"github.com/rollcall-mq/rollcall/pipeline"
@@ -13,9 +13,9 @@ import (
 
 // store is the store of a pipeline, whatever the type of its transactions is.
 type store interface {
+	audit.Records
 	Asides() rollcall.Asides
-	Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
-	Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error)
+	Operations() operations
 	// Requests is the outbox.
 	Requests() (requests, error)
 	Book(ctx context.Context, group string, m rollcall.Measurer, destination string) (book, error)
@@ -57,13 +57,7 @@ type typed[X any] struct {
 
 func (s *typed[X]) Close() error { return s.close() }
 
-func (s *typed[X]) Redrive(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
-	return rollcall.Redrive(ctx, s.Store, group, rows, time.Now())
-}
-
-func (s *typed[X]) Discard(ctx context.Context, group string, rows []rollcall.Aside) (int, error) {
-	return rollcall.Discard(ctx, s.Store, group, rows, time.Now())
-}
+func (s *typed[X]) Operations() operations { return operated[X]{s.Store} }
 
 func (s *typed[X]) Requests() (requests, error) {
 	out, ok := s.Outbox().(requests)

@@ -1,15 +1,25 @@
 #!/usr/bin/env python3
-"""Stamps for rollcall from Python, with the standard library alone: docs/stamp.md.
+"""Stamps and books for rollcall from Python, with the standard library alone: docs/stamp.md.
 
     stamper = Stamper("orders")
     headers = stamper.next(lane=3, id="order-4711")   # [(name, bytes), ...]
 
 Send a message with these headers, and whenever the answer is in doubt send it again with
-the same ones: a receiver does it once. As a program it prints the headers of some messages
-as JSON, one line a message, the values in hexadecimal:
+the same ones: a receiver does it once. Books say what became of the numbers, for
+`rollcall audit`; send each record as a message of its own to the destination _rollcall,
+with the life in hexadecimal as its key and without a stamp:
 
-    python3 stamp.py orders 2        # two messages for orders, lane 0
+    books = Books(stamper, sender="till 7", next_ms=10000)
+    books.stored(lane=3, sequence=1)          # the broker has acknowledged it
+    body = books.record()                     # birth, later beacon; at the end record("end")
+
+As a program it prints the headers of some messages as JSON, one line a message, the values
+in hexadecimal; told what became of each it prints the books before, after and at the end:
+
+    python3 stamp.py orders 2                      # two messages for orders, lane 0
+    python3 stamp.py orders 3 stored maybe void    # and the books of a sender that was told that
 """
+import datetime
 import hashlib
 import json
 import secrets
@@ -64,7 +74,84 @@ class Stamper:
         return headers
 
 
+def ranges(numbers):
+    """Numbers as sorted ranges [first, last], both included."""
+    out = []
+    for n in sorted(numbers):
+        if out and out[-1][1] == n - 1:
+            out[-1][1] = n
+        else:
+            out.append([n, n])
+    return out
+
+
+class Books:
+    """What one run of a program knows of the numbers that it gave out.
+
+    A program that sends for months keeps ranges in place of numbers; this one shows the
+    form. next_ms is how long it takes at most until the next record, while it lives.
+    """
+
+    def __init__(self, stamper, sender="", next_ms=10000):
+        self.stamper, self.sender, self.next_ms = stamper, sender, next_ms
+        self.number = 0
+        self.fates = {"stored": {}, "void": {}, "maybe": {}}
+        self.marks = {}
+
+    def stored(self, lane, sequence):
+        """The broker has acknowledged it: also when an earlier try was in doubt."""
+        self.fates["maybe"].get(lane, set()).discard(sequence)
+        self.fates["stored"].setdefault(lane, set()).add(sequence)
+
+    def void(self, lane, sequence):
+        """It is surely not stored, and will not be sent again: every try was refused."""
+        self.fates["void"].setdefault(lane, set()).add(sequence)
+
+    def maybe(self, lane, sequence):
+        """It was sent, and nobody knows: an answer did not come."""
+        self.fates["maybe"].setdefault(lane, set()).add(sequence)
+
+    def mark(self, lane, sequence, partition, offset, incarnation):
+        """Where a stored number lies. incarnation: in Kafka the 16 bytes of the topic's id.
+        One now and then is enough."""
+        self.marks.setdefault(lane, []).append({"sequence": sequence, "partition": partition,
+            "offset": offset, "incarnation": incarnation.hex(), "time": now()})
+
+    def record(self, kind=None):
+        """The next record, as JSON: birth first, then beacon; "end" is the last one."""
+        self.number += 1
+        lanes = []
+        for lane, given in sorted(self.stamper.last.items()):
+            out = {"lane": lane, "given": given}
+            for fate, of in self.fates.items():
+                if of.get(lane):
+                    out[fate] = ranges(of[lane])
+            if lane in self.marks:
+                out["marks"] = self.marks[lane]
+            lanes.append(out)
+        book = {"v": 1, "kind": kind or ("birth" if self.number == 1 else "beacon"), "life": self.stamper.life.hex(),
+                "sender": self.sender, "destination": self.stamper.destination, "number": self.number,
+                "time": now(), "next_ms": self.next_ms, "lanes": lanes}
+        return json.dumps({name: value for name, value in book.items() if value not in ("", [])})
+
+
+def now():
+    """The time as books have it: RFC 3339, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+
+
 if __name__ == "__main__":
-    stamper = Stamper(sys.argv[1])
-    for _ in range(int(sys.argv[2])):
+    destination, count, fates = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    stamper = Stamper(destination)
+    books = Books(stamper, sender="stamp.py")
+    if set(fates) - set(books.fates) or fates and len(fates) != count:
+        sys.exit("stamp.py: a fate for each of the %d messages is needed: stored, maybe or void" % count)
+    if fates:
+        print(books.record())
+    for _ in range(count):
         print(json.dumps([[name, value.hex()] for name, value in stamper.next()]))
+    for sequence, fate in enumerate(fates, 1):
+        getattr(books, fate)(0, sequence)
+    if fates:
+        print(books.record())
+        print(books.record("end"))

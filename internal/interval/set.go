@@ -367,3 +367,18 @@ func Of(known, unknown []Range) *Set {
 	s.assign(slices.Clone(known), slices.Clone(unknown))
 	return s
 }
+
+// Without returns the Known numbers of s that o answers New for, as ranges in
+// rising order. Neither set may change during the iteration.
+func (s *Set) Without(o *Set) iter.Seq[Range] {
+	return func(yield func(Range) bool) {
+		taken := slices.Collect(o.taken())
+		for r := range s.Ranges() {
+			for left := range without(r, taken) {
+				if !yield(left) {
+					return
+				}
+			}
+		}
+	}
+}

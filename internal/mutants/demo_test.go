@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -41,12 +44,25 @@ func TestDemoSeesPlantedBugs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var bugs []mutant
 	for _, m := range demoMutants {
+		bugs = append(bugs, m.mutant)
+	}
+	g, err := plant(root, bugs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	together := filepath.Join(t.TempDir(), "rollcall")
+	compile(t, root, g.files, "go", "build", "-o", together, "./cmd/rollcall")
+	for i, m := range demoMutants {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			binary := filepath.Join(t.TempDir(), "rollcall")
-			build(t, root, m.mutant, "go", "build", "-o", binary, "./cmd/rollcall")
-			lost, doubled, code := demo(t, binary)
+			binary := together
+			if slices.Contains(g.alone, m.mutant) {
+				binary = filepath.Join(t.TempDir(), "rollcall")
+				compile(t, root, m.overlay(t, root), "go", "build", "-o", binary, "./cmd/rollcall")
+			}
+			lost, doubled, code := demo(t, binary, i+1)
 			t.Logf("rollcall lost %d, doubled %d, exit %d", lost, doubled, code)
 			if (lost > 0) != m.lost && m.lost || (doubled > 0) != m.doubled && m.doubled {
 				t.Errorf("lost %d (want some: %v), doubled %d (want some: %v)", lost, m.lost, doubled, m.doubled)
@@ -61,11 +77,12 @@ func TestDemoSeesPlantedBugs(t *testing.T) {
 	}
 }
 
-// demo runs the demo and returns what it says of rollcall.
-func demo(t *testing.T, binary string) (lost, doubled, code int) {
+// demo runs the demo with a bug and returns what it says of rollcall.
+func demo(t *testing.T, binary string, planted int) (lost, doubled, code int) {
 	t.Helper()
 	cmd := exec.Command(binary, "demo", "--json", "--seed", "1", "--messages", "150")
 	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), fmt.Sprint(switchEnv, "=", planted))
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -43,7 +43,7 @@ var mutants = []mutant{
 		"\tif w.Row.OwnsKey {\n\t\treturn Action{Do: Keys}",
 		"\tif false {\n\t\treturn Action{Do: Keys}", onStore, "redrive-key"},
 	{"discard frees a key that the row does not own", "dead.go",
-		"		if row.OwnsKey {", "		if row.DedupKey != (DedupKey{}) {", onStore, "key-held"},
+		"	if !row.OwnsKey {", "	if row.DedupKey == (DedupKey{}) {", onStore, "key-held"},
 	{"redrive of any row", "dead.go",
 		"[]AsideState{AsideDead, AsideParked}, AsideChange{\n			State: AsideWaiting",
 		"[]AsideState{AsideDead, AsideParked, AsideDone, AsideWaiting}, AsideChange{\n			State: AsideWaiting", onStore, "redrive-any"},

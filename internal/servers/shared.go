@@ -4,6 +4,7 @@ package servers
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"sync"
 	"testing"
@@ -25,7 +26,10 @@ func Shared(t testing.TB, spec *Spec) *Server {
 	if s := shared.of[spec]; s != nil {
 		return s
 	}
-	s, err := start(spec, Config{})
+	s, err := lent(spec), error(nil)
+	if s == nil {
+		s, err = start(spec, Config{})
+	}
 	if err != nil {
 		if s != nil {
 			err = errors.Join(err, s.remove())
@@ -37,6 +41,22 @@ func Shared(t testing.TB, spec *Spec) *Server {
 	}
 	shared.of[spec] = s
 	return s
+}
+
+// lendEnv, with the name of a spec, says where a server is.
+const lendEnv = "ROLLCALL_SERVER_"
+
+// Lend is what the environment of a test binary needs to take this server for the one
+// that Shared starts: for who runs many binaries one after the other.
+func Lend(s *Server) string { return lendEnv + s.spec.Name + "=" + s.Addr }
+
+// lent is the server that this binary was lent, or nil.
+func lent(spec *Spec) *Server {
+	addr := os.Getenv(lendEnv + spec.Name)
+	if addr == "" {
+		return nil
+	}
+	return &Server{Addr: addr, Settings: maps.Clone(spec.Settings), spec: spec}
 }
 
 // Close ends the shared servers and removes the folder of this process. Call it

@@ -137,6 +137,9 @@ func (s Setup) conditions() []string {
 		out = append(out, tableConditions(&s.Tables[i])...)
 	}
 	out = append(append(out, s.Broker.Conditions...), s.Store.Conditions...)
+	if s.DeadKeep > 0 {
+		out = append(out, "somebody looks at dead letters within "+Span(s.DeadKeep)+" (dead_letters.keep): then they are discarded, counted, and only the operator log keeps their bodies; parked ones stay")
+	}
 	return slices.Concat(out, s.httpConditions(), s.redisConditions(), s.publishConditions())
 }
 

@@ -32,6 +32,8 @@ type Setup struct {
 	Idle time.Duration
 	// Attempts is how often a message is tried. Default: 5.
 	Attempts int
+	// DeadKeep is how long a message stays dead. Default: 0, for ever.
+	DeadKeep time.Duration
 	// Tables are the effects.
 	Tables []effect.Table
 	// HTTP are the receivers of requests.

@@ -72,9 +72,16 @@ func (p *process) killInWork() bool {
 // yet: with one, others wait until the server ends the transaction, and it is that which
 // stops it. What it had is others' then: it is fenced, and says so.
 func (p *process) stopInWork(long time.Duration) bool {
+	bites := func() (string, int, bool) {
+		step, n := p.at()
+		return step, n, n > 0 && (step == "begin" || step == "token")
+	}
+	if _, _, bite := bites(); !bite { // looked at often, which must not slow it down
+		return false
+	}
 	_ = p.cmd.Process.Signal(syscall.SIGSTOP)
-	step, n := p.at()
-	if n == 0 || step != "begin" && step != "token" {
+	step, n, bite := bites()
+	if !bite {
 		_ = p.cmd.Process.Signal(syscall.SIGCONT)
 		return false
 	}

@@ -150,7 +150,7 @@ func TestMigrateAgain(t *testing.T) {
 		for range 4 {
 			must(t, <-errs)
 		}
-		if got := numbers(t, s, "SELECT COUNT(*) FROM information_schema.tables WHERE engine = 'InnoDB' AND table_schema = '"+name+"'"); got[0] != 12 {
+		if got := numbers(t, s, "SELECT COUNT(*) FROM information_schema.tables WHERE engine = 'InnoDB' AND table_schema = '"+name+"'"); got[0] != 13 {
 			t.Fatalf("%v tables, want ours and two", got)
 		}
 	})

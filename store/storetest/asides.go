@@ -43,9 +43,12 @@ func deadOne[X any](w *world[X], m rollcall.Message, config rollcall.ConsumerCon
 	return rows[len(rows)-1]
 }
 
+// byKit is who changes rows here.
+var byKit = rollcall.Operation{Operator: "kit", Reason: "test"}
+
 func redrive[X any](w *world[X], rows ...rollcall.Aside) int {
 	w.t.Helper()
-	n, err := rollcall.Redrive(context.Background(), w.storage.Open(w.t), group, rows, time.Now())
+	n, err := rollcall.Redrive(context.Background(), w.storage.Open(w.t), group, rows, byKit)
 	if err != nil {
 		w.t.Fatal(err)
 	}

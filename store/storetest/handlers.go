@@ -232,7 +232,7 @@ func discard[X any](t *testing.T, h Harness[X]) {
 	m := w.owned(1, "k", "order-1")
 	row := deadOne(w, m, rollcall.ConsumerConfig{})
 	for want := 1; want >= 0; want-- { // the second time it is discarded already
-		n, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{row}, time.Now())
+		n, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{row}, byKit)
 		if err != nil || n != want {
 			t.Fatalf("discarded %d (%v), want %d", n, err, want)
 		}

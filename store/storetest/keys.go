@@ -85,7 +85,7 @@ func keyHeld[X any](t *testing.T, h Harness[X]) {
 		t.Fatalf("books %+v, want two dead and nothing repeated", c)
 	}
 	discard := func(row rollcall.Aside) {
-		if _, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{row}, time.Now()); err != nil {
+		if _, err := rollcall.Discard(context.Background(), w.storage.Open(t), group, []rollcall.Aside{row}, byKit); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -250,7 +250,7 @@ func parkedTwice[X any](t *testing.T, h Harness[X]) {
 		t.Fatalf("%d effects, want %d: an Unknown number ran", n, odd)
 	}
 	for range 2 {
-		if _, err := rollcall.Redrive(context.Background(), w.storage.Open(t), group, mine, time.Now()); err != nil {
+		if _, err := rollcall.Redrive(context.Background(), w.storage.Open(t), group, mine, byKit); err != nil {
 			t.Fatal(err)
 		}
 		w.waitLines(odd + 1)

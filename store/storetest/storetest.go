@@ -70,6 +70,7 @@ func Cases[X any]() []Case[X] {
 	var all []Case[X]
 	all = append(all, contractCases[X]()...)
 	all = append(all, logCases[X]()...)
+	all = append(all, deadCases[X]()...)
 	all = append(all, crashCases[X]()...)
 	all = append(all, repeatCases[X]()...)
 	all = append(all, ownerCases[X]()...)
