@@ -110,3 +110,32 @@ func TestBooksDoNotHoldUpClose(t *testing.T) {
 		t.Fatalf("Close took %v", took)
 	}
 }
+
+// late answers after a while.
+type late struct{ *memory.Sender }
+
+func (s late) Publish(ctx context.Context, d string, messages []rollcall.Message) []rollcall.PublishResult {
+	if d != rollcall.SideDestination {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return s.Sender.Publish(ctx, d, messages)
+}
+
+// TestBooksEndLast: the last record is written when the last fate is known.
+func TestBooksEndLast(t *testing.T) {
+	b := memory.New(memory.Config{Partitions: 1})
+	p := rollcall.NewPublisher(late{b.Sender()}, rollcall.PublisherConfig{Batch: 1, Books: rollcall.BooksConfig{Every: time.Hour, Idle: time.Hour}})
+	for range 3 {
+		if err := p.Send(t.Context(), "orders", rollcall.Message{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	books := readBooks(t, b)
+	s := unite(books)
+	if complete(t, s); books[len(books)-1].Kind != rollcall.BookEnd || len(s.stored) != 3 {
+		t.Fatalf("books are %+v", books)
+	}
+}
