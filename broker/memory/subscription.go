@@ -326,10 +326,20 @@ func (m *Subscription) Restart(_ context.Context, p rollcall.Partition, start ro
 
 // Close implements rollcall.Subscription.
 func (m *Subscription) Close(context.Context) error {
+	m.part()
+	m.broker.rebalance(m.group)
+	return nil
+}
+
+// part leaves the group while nobody rebalances it: who came by our partitions before
+// we gave back what we hold would be handed what lies behind it.
+func (m *Subscription) part() {
+	m.group.rebalancing.Lock()
+	defer m.group.rebalancing.Unlock()
 	m.broker.mu.Lock()
 	if m.gone {
 		m.broker.mu.Unlock()
-		return nil
+		return
 	}
 	m.group.members = slices.DeleteFunc(m.group.members, func(o *Subscription) bool { return o == m })
 	owned := slices.Collect(maps.Keys(m.assigned))
@@ -338,8 +348,6 @@ func (m *Subscription) Close(context.Context) error {
 		m.revoke(owned)
 	}
 	m.leave()
-	m.broker.rebalance(m.group)
-	return nil
 }
 
 func (m *Subscription) leave() {
