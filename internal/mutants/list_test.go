@@ -168,5 +168,5 @@ var mutants = []mutant{
 	{"sqlite: sweep forgets keys of dead rows", "store/sqlite/upkeep.go",
 		"`DELETE FROM rollcall_keys WHERE grp = ? AND at < ? AND NOT EXISTS (SELECT 1", "`DELETE FROM rollcall_keys WHERE grp = ? AND at < ? AND 1 NOT IN (SELECT 2", onSQLite, "sweep-dead"},
 	{"sqlite: parked rows heap up", "store/sqlite/txasides.go",
-		"AND identity = ? AND state = 'attempt'\"", "AND identity = ?\"", onSQLite, "redelivered-aside"},
+		"AND identity = ? AND state = 'attempt'\"", "AND identity = ?\"", onSQLite, "aside-put"},
 }

@@ -189,25 +189,23 @@ func compile(t *testing.T, root string, files map[string]string, command ...stri
 	}
 }
 
-// pattern finds the case below the tests of its package: the kit of brokers
-// runs once for every shape.
+// pattern finds the case below the tests of its package, and no other test: that one
+// could fail by the bug in its place.
 func pattern(m mutant) string {
-	switch m.kit {
-	case onModel:
+	whole := "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
+	switch {
+	case m.kit == onModel:
 		scenario, _, _ := strings.Cut(m.caught, ": ")
 		shape, name, _ := strings.Cut(scenario, "/")
 		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
-	case onRedis, onKafka, onAudit, ".": // most of their tests start servers: run no other
-		return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
-	case onServer: // of the kit on the older server, or a test by its whole name
-		if strings.HasPrefix(m.caught, "Test") {
-			return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
-		}
-		return "^TestKit$/^15$/^" + m.caught + "$"
-	case onBroker:
-		return "//^" + m.caught + "$"
+	case strings.HasPrefix(m.caught, "Test"): // a test, by its whole name
+		return whole
+	case m.kit == onServer: // of the kit on the older server
+		return "^TestKit$/^15$/" + whole
+	case m.kit == onBroker: // of the kit, which runs once for every shape
+		return "^TestBroker$//" + whole
 	}
-	return "/^" + m.caught + "$"
+	return "^Test(Kit|Store|Once|Claims)$/" + whole
 }
 
 // TestPage compares docs/planted-bugs.md with the list. UPDATE=1 writes it.

@@ -41,7 +41,7 @@ var onceMutants = []mutant{
 	{"sqlite: once: results of all scopes are swept", "store/sqlite/upkeep.go",
 		"FROM rollcall_results WHERE grp = ? AND at < ? LIMIT ?)\"", "FROM rollcall_results WHERE grp <> ? OR at < ? LIMIT ?)\"", onSQLite, "once-window"},
 	{"sqlite: a transaction that is gone goes on", "store/sqlite/conn.go",
-		"	case c.begun && !c.guarded:", "	case false:", onSQLite, "interrupted"},
+		"	case c.begun && !c.guarded:", "	case false:", onSQLite, "TestOnceAfterTransactionIsGone/interrupted"},
 	{"sqlite: claims: completed without comparing the token", "store/internal/rows/claim.go",
 		"	case rollcall.Token(had.Token) != token:", "	case false:", onSQLite, "claim-expired"},
 	{"sqlite: claims: a lease that is over holds on", "store/sqlite/claims.go",
