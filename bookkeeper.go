@@ -186,7 +186,7 @@ func (k *bookkeeper) page(life Life, destination string) *page {
 	key := pageKey{life, destination}
 	p := k.pages[key]
 	if p == nil {
-		p = &page{key: key, keeper: k.keeper, origin: OriginOf(destination), lanes: make(map[laneKey]*bookLane), opened: k.clock.Now()}
+		p = &page{key: key, keeper: k.keeper, origin: OriginOf(destination), lanes: make(map[laneKey]*bookLane), marks: k.most.marks}
 		k.pages[key] = p
 		if !k.own[life] {
 			if k.evicted { // it may be one that was forgotten: what was said then holds on

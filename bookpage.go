@@ -53,16 +53,16 @@ type page struct {
 	origin  uint64 // of the destination
 	lanes   map[laneKey]*bookLane
 	lanesOf Lanes
+	marks   int                     // of a lane, at most
 	given   func() map[int32]uint64 // nil: they are given out elsewhere, or told by gave
 	element *list.Element           // of a page of another life
 
 	changed []*bookLane // not written yet
-	opened  time.Time
-	noted   time.Time // when something changed last
-	written time.Time // when a record was stored last
-	stated  time.Time // when all of it was
-	born    bool      // a record is stored
-	ended   bool      // and the last one says so
+	noted   time.Time   // when something changed last
+	written time.Time   // when a record was stored last
+	stated  time.Time   // when all of it was
+	born    bool        // a record is stored
+	ended   bool        // and the last one says so
 }
 
 // lane of a page.
@@ -172,7 +172,7 @@ const (
 )
 
 // marksMost is how many marks a lane has at most: every record has them all.
-func (p *page) marksMost() int { return min(laneMarks, max(2, pageMarks/len(p.lanes))) }
+func (p *page) marksMost() int { return min(p.marks, max(2, pageMarks/len(p.lanes))) }
 
 // thin drops every second mark, but never the last one.
 func (l *bookLane) thin() {

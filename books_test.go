@@ -2,6 +2,7 @@ package rollcall_test
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -72,5 +73,19 @@ func TestBadBooks(t *testing.T) {
 		if !errors.Is(err, rollcall.ErrBadBook) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, it must be ErrBadBook and say %q", c.with, err, c.says)
 		}
+	}
+}
+
+// TestBookExample: the record in docs/stamp.md is one.
+func TestBookExample(t *testing.T) {
+	page, err := os.ReadFile("docs/stamp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	b, err := rollcall.ParseBook(&rollcall.Message{Body: []byte(example)})
+	if err != nil || b.Kind != rollcall.BookBeacon || b.Life != b.Keeper || b.Next != 10*time.Second || b.Lanes[0].Given != 300 || b.Lanes[0].Marks[0].Position.Offset != 1298 {
+		t.Fatalf("%+v, %v", b, err)
 	}
 }

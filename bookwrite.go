@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// bookLimits are sizes in bytes.
+// bookLimits are sizes, in bytes.
 type bookLimits struct {
 	record int // of a record
 	set    int // of each set of a lane, as internal/interval encodes it
+	marks  int // of a lane; not bytes but how many
 }
 
 const (
@@ -26,8 +27,9 @@ func newBookLimits(most int) bookLimits {
 	if most > 0 {
 		l.record = min(l.record, most-MaxStampSize)
 	}
+	l.marks = max(2, min(laneMarks, l.record/4/markJSONBytes))
 	// A byte of a set is half a range at most, and Maybe may be split by two others.
-	room := (l.record - headJSON - laneMarks*markJSONBytes) / (2 * rangeJSON)
+	room := (l.record - headJSON - l.marks*markJSONBytes) / (2 * rangeJSON)
 	l.set = max(33, min(l.set, room))
 	return l
 }

@@ -340,3 +340,26 @@ func TestNoBooks(t *testing.T) {
 		t.Errorf("finding %+v, notes %+v", f, r.Notes)
 	}
 }
+
+// TestAskedOfTheLog: where the marks do not say which numbers are gone, the log is asked
+// which still lie in it: they are to go.
+func TestAskedOfTheLog(t *testing.T) {
+	p, lane := one(t)
+	store := openStore(t)
+	begin(t, "billing", p.log.Source("orders"), store)
+	p.fill(10)
+	p.sendAs(p.lives[0], lane, repeated) // so that the numbers are not those of the offsets
+	p.fill(20)
+	lane.book.Marks = lane.book.Marks[len(lane.book.Marks)-1:]
+	p.books()
+	if err := p.log.TrimTo(t.Context(), "orders", 0, 15); err != nil {
+		t.Fatal(err)
+	}
+	in := p.inputs()
+	in.Store = store
+	r := judged(t, watch(t, in, audit.Config{Group: "billing"}), 10*time.Second)
+	want(t, r, "lost 1-14 at effect: removed")
+	if s := r.Totals[audit.AtEffect]; s.ToGo != 17 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -45,16 +45,25 @@ func (j *judging) judge() {
 		j.sum.Duplicates += s.repeats
 		j.sum.Disorder += s.disorder
 	}
-	if j.l.books == nil {
+	if j.l.books == nil && !j.own() {
 		j.unbooked()
 		return
 	}
-	all := j.l.books.all()
+	all := &page{} // its sender keeps books, and ended before it wrote of this lane
+	if j.l.books != nil {
+		all = j.l.books.all()
+	}
 	j.sum.Stored += all.stored.Count()
 	for r := range all.stored.Without(j.have) {
 		j.missing(r)
 	}
 	j.unsure(all)
+}
+
+// own reports whether the sender of the lane keeps books itself.
+func (j *judging) own() bool {
+	s := j.a.senders[j.l.key.Life]
+	return s != nil && s.own
 }
 
 // unbooked judges a lane whose sender keeps no books: a hole is suspected, for the
@@ -127,11 +136,12 @@ func (j *judging) unsure(all *page) {
 		j.tell(r, Unknown, CauseNeverAcked, all.at)
 	}
 	known.Merge(&all.maybe)
-	if all.given == 0 {
+	last := max(all.given, j.have.High()) // of the last numbers it may not have written
+	if !j.own() || last == 0 {
 		return
 	}
 	silent := j.a.state(j.l.key.Life, j.now)
-	given := interval.Of([]interval.Range{{First: 1, Last: all.given}}, nil)
+	given := interval.Of([]interval.Range{{First: 1, Last: last}}, nil)
 	for r := range given.Without(known) {
 		if silent == SenderAlive {
 			j.sum.InFlight += r.Last - r.First + 1

@@ -57,23 +57,38 @@ func newBench(t *testing.T, topic string, partitions int32, settings map[string]
 	}
 	t.Cleanup(client.Close)
 	b.admin = kadm.NewClient(client)
-	values := make(map[string]*string)
-	for name, value := range settings {
-		values[name] = &value
-	}
-	if _, err := b.admin.CreateTopic(t.Context(), partitions, 1, values, topic); err != nil {
-		t.Fatal(err)
-	}
-	wait(t, "the leaders of "+topic, func() bool {
-		ends, err := b.admin.ListEndOffsets(context.Background(), topic)
-		return err == nil && ends.Error() == nil && len(ends[topic]) == int(partitions)
-	})
+	b.create(topic, partitions, settings)
 	b.cluster = b.open()
 	if b.lanes, err = b.cluster.Sender().Lanes(t.Context(), topic); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%s, as asked from it: %s", b.server.Addr, b.cluster.Version())
 	return b
+}
+
+func (b *bench) create(topic string, partitions int32, settings map[string]string) {
+	b.t.Helper()
+	values := make(map[string]*string)
+	for name, value := range settings {
+		values[name] = &value
+	}
+	if _, err := b.admin.CreateTopic(b.t.Context(), partitions, 1, values, topic); err != nil {
+		b.t.Fatal(err)
+	}
+	wait(b.t, "the leaders of "+topic, func() bool {
+		ends, err := b.admin.ListEndOffsets(context.Background(), topic)
+		return err == nil && ends.Error() == nil && len(ends[topic]) == int(partitions)
+	})
+}
+
+// source of a topic.
+func (b *bench) source(topic string) *kafka.Source {
+	b.t.Helper()
+	s, err := b.cluster.Source(b.t.Context(), topic, kafka.SourceConfig{AcceptLost: true, SessionTimeout: 6 * time.Second})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
 }
 
 func (b *bench) open() *kafka.Cluster {
@@ -210,13 +225,7 @@ func TestAuditKafka(t *testing.T) {
 	b := newBench(t, "orders", 4, map[string]string{"retention.ms": "-1", "segment.ms": "500"})
 	store := openStore(t)
 	truth := make(map[audit.LaneKey]*interval.Set)
-	source := func() *kafka.Source {
-		s, err := b.cluster.Source(t.Context(), "orders", kafka.SourceConfig{AcceptLost: true, SessionTimeout: 6 * time.Second})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
+	source := func() *kafka.Source { return b.source("orders") }
 	in := audit.Inputs{Log: source(), Store: store}
 	ann, bob, cid := b.sender("ann"), b.sender("bob"), b.sender("cid")
 	b.send(ann, 30_000)
@@ -350,4 +359,94 @@ func (b *bench) replace(do func()) {
 	restart(func() { each(data, copied) })
 	do()
 	restart(func() { each(copied, data) })
+}
+
+// TestAuditKafkaCompacted: what compaction took before the group did it is lost, by
+// that cause.
+func TestAuditKafkaCompacted(t *testing.T) {
+	b := newBench(t, "prices", 1, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "200",
+		"max.compaction.lag.ms": "200", "delete.retention.ms": "100"})
+	store := openStore(t)
+	begin(t, "billing", b.source("prices"), store)
+	ann := b.sender("ann")
+	for range 2 {
+		for i := range 50 {
+			if r := ann.Publish(t.Context(), "prices", rollcall.Message{Key: fmt.Sprint(i % 10), Body: []byte("x")}); r[0].Fate != rollcall.Stored {
+				t.Fatal(r[0].Err)
+			}
+		}
+		time.Sleep(300 * time.Millisecond) // segment.ms: the next record begins another segment
+	}
+	ann.Publish(t.Context(), "prices", rollcall.Message{Key: "another", Body: []byte("x")})
+	wait(t, "compaction of the first fifty", func() bool {
+		holes, err := b.source("prices").Explain(t.Context(), rollcall.Partition{Destination: "prices"}, 0, 49)
+		return err == nil && len(holes) > 0 && holes[0].Cause == rollcall.HoleCompacted
+	})
+	consume(t, "billing", b.source("prices"), store)
+	in := audit.Inputs{Log: b.source("prices"), Store: store}
+	b.books(&in)
+	w, err := audit.NewWatch(t.Context(), "prices", in, audit.Config{Group: "billing", Grace: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	wait(t, "the books", func() bool { return step(t, w, time.Now()).Totals[audit.AtEffect].Stored == 101 })
+	r := judged(t, w, patience)
+	if s := r.Totals[audit.AtEffect]; causes(r)[audit.CauseCompacted] != s.Lost || s.Lost < 40 || s.Lost+s.Present != 101 {
+		t.Errorf("lost by %v, %+v: %s", causes(r), s, lines(r))
+	}
+}
+
+// TestAuditKafkaHoles: what a transaction took back is void, also where its sender keeps
+// no books; of messages without a stamp the repeats are told, and why offsets carry none.
+func TestAuditKafkaHoles(t *testing.T) {
+	b := newBench(t, "orders", 1, nil)
+	store := openStore(t)
+	b.abort("orders")
+	consume(t, "billing", b.source("orders"), store)
+	w := watch(t, audit.Inputs{Log: b.source("orders"), Store: store, Tap: true}, audit.Config{Group: "billing", Grace: time.Second})
+	r := judged(t, w, patience)
+	want(t, r, "void 3-4 at delivery: aborted; void 3-4 at effect: aborted")
+	if c := r.Traffic; c.Unstamped != 3 || c.Keyed != 2 || c.Repeated != 1 || c.Unkeyed != 1 || len(r.Repeats) != 1 || r.Repeats[0].MessageID != "twice" {
+		t.Errorf("of three messages without a stamp two have one id: %+v, %+v", c, r.Repeats)
+	}
+	holes, err := w.Holes(t.Context())
+	if got := fmt.Sprint(holes); err != nil || got != "[{marker 3} {aborted 2}]" {
+		t.Errorf("offsets without a message: %v, %v", got, err)
+	}
+}
+
+// abort sends, as a sender in another language that keeps no books, numbers 1 and 2,
+// takes 3 and 4 back, sends 5, and three messages without a number.
+func (b *bench) abort(topic string) {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.server.Addr), kgo.TransactionalID("till"), kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	life := rollcall.NewLife()
+	transaction := func(commit bool, numbers ...uint64) {
+		if err := client.BeginTransaction(); err != nil {
+			b.t.Fatal(err)
+		}
+		for _, n := range numbers {
+			r := &kgo.Record{Key: fmt.Appendf(nil, "till-%d", n), Value: []byte("x")}
+			switch stamp := (rollcall.Stamp{Life: life, Sequence: n, Origin: rollcall.OriginOf(topic)}); {
+			case n < 100:
+				r.Headers = append(r.Headers, kgo.RecordHeader{Key: rollcall.StampHeader, Value: rollcall.AppendStamp(nil, stamp)})
+			case n < 102:
+				r.Headers = append(r.Headers, kgo.RecordHeader{Key: "Idempotency-Key", Value: []byte("twice")})
+			}
+			if err := client.ProduceSync(b.t.Context(), r).FirstErr(); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		if err := client.EndTransaction(b.t.Context(), kgo.TransactionEndTry(commit)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	transaction(true, 1, 2)
+	transaction(false, 3, 4)
+	transaction(true, 5, 100, 101, 102)
 }

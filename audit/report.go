@@ -83,6 +83,14 @@ type LaneReport struct {
 	Marks  []rollcall.Mark // some of its numbers, with when and where
 }
 
+// Aside are messages that a group has set aside: done for its rolls, without an effect
+// yet.
+type Aside struct {
+	Waiting int64 `json:"waiting"`
+	Dead    int64 `json:"dead"`
+	Parked  int64 `json:"parked"`
+}
+
 // Report is one judgement.
 type Report struct {
 	Destination, Group string
@@ -93,6 +101,8 @@ type Report struct {
 	Totals             map[Detector]Sums
 	Lanes              []LaneReport
 	Findings           []Finding
+	// Aside are messages of the group that are set aside: present at effect.
+	Aside Aside
 	// Repeats are messages without a stamp that came twice: the first few.
 	Repeats []Repeat
 	// Untold are findings beyond Config.MaxFindings.

@@ -123,7 +123,24 @@ func (w *Watch) Step(ctx context.Context, now time.Time) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
+	if err := w.aside(ctx, r); err != nil {
+		return nil, fmt.Errorf("audit: group %q: %w", w.audit.config.Group, err)
+	}
 	return r, w.notes(ctx, r, extents)
+}
+
+// aside adds what the group has set aside: it is in the rolls, and has not taken effect.
+func (w *Watch) aside(ctx context.Context, r *Report) error {
+	if w.in.Store == nil {
+		return nil
+	}
+	tallies, err := w.in.Store.Upkeep().Tally(ctx, w.audit.config.Group)
+	for _, t := range tallies {
+		if t.Destination == r.Destination {
+			r.Aside = Aside{Waiting: t.Waiting, Dead: t.Dead, Parked: t.Parked}
+		}
+	}
+	return err
 }
 
 // stepFor bounds how long one Step reads what lies there: a report of a part is

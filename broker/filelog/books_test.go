@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/audit"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 )
 
@@ -111,6 +113,50 @@ func TestBooksOfKilledSenders(t *testing.T) {
 	}
 	if ends != lives/2 || fates == 0 {
 		t.Errorf("%d of %d lives ended, %d ranges", ends, lives, fates)
+	}
+	nothingLost(t, l, lives/2)
+}
+
+// nothingLost audits the destination: nothing is missing, and those who were killed are
+// named.
+func nothingLost(t *testing.T, l *filelog.Log, killed int) {
+	t.Helper()
+	w, err := audit.NewWatch(t.Context(), "d", audit.Inputs{Log: l.Source("d"), Side: l.Source(rollcall.SideDestination), Tap: true}, audit.Config{Grace: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for deadline := time.Now().Add(patience); ; {
+		r, err := w.Step(t.Context(), time.Now().Add(time.Hour)) // an hour later: who is silent is gone
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !w.Sealed(r) {
+			if time.Now().After(deadline) {
+				t.Fatalf("waited %v for the audit to read %d messages", patience, r.Traffic.Messages)
+			}
+			continue
+		}
+		s := r.Totals[audit.AtDelivery]
+		if s.Lost+s.Open > 0 || s.Stored == 0 {
+			t.Errorf("an audit of %d lives says %+v", r.Lives, s)
+		}
+		for _, f := range r.Findings { // who is killed before its first record is as one that keeps no books
+			if f.Verdict == audit.Suspected && f.Cause != audit.CauseNoBooks {
+				t.Errorf("suspected: %+v", f)
+			}
+		}
+		gone := 0
+		for _, lane := range r.Lanes {
+			if lane.State == audit.SenderGone {
+				gone++
+			}
+		}
+		if gone == 0 || !slices.ContainsFunc(r.Notes, func(n audit.Note) bool { return n.Kind == audit.NoteSenderGone }) {
+			t.Errorf("%d senders were killed, %d lanes are of senders that are gone, notes %+v", killed, gone, r.Notes)
+		}
+		t.Logf("%d messages of %d lives, %d of them killed: %+v", r.Traffic.Messages, r.Lives, killed, s)
+		return
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // WriteVersion makes the closed log at path one of another schema.
@@ -42,13 +43,14 @@ func (l *Log) Count(t testing.TB, destination string) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var texts slab.Strings
 	err = l.readView(c, "", func(v *view) error {
 		for _, p := range v.parts[destination] {
 			err := l.readChunks(c, p, p.first, func(ch *chunk) (bool, error) {
 				var bad error
 				err := ch.each(ch.first, func(_ int64, payload []byte) bool {
 					n++
-					bad = decodePayload(payload, new(rollcall.Message))
+					bad = decodePayload(payload, new(rollcall.Message), &texts)
 					return bad == nil
 				})
 				return true, errors.Join(err, bad)

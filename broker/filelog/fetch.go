@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 const (
@@ -174,6 +175,7 @@ func (s *subscription) readWant(p *part, w *want, most int, bytes *int) {
 	}
 	room := int(min(int64(most), p.end-from))
 	w.got = slices.Grow(w.got, room)
+	var texts slab.Strings
 	w.err = s.log.readChunks(s.fetch, p, from, func(ch *chunk) (bool, error) {
 		var bad error
 		err := ch.each(from, func(offset int64, payload []byte) bool {
@@ -182,7 +184,7 @@ func (s *subscription) readWant(p *part, w *want, most int, bytes *int) {
 				Position: rollcall.Position{Incarnation: p.incarnation, Offset: offset},
 				Receipt:  rollcall.Receipt{Session: w.session, Number: uint64(offset)},
 			}
-			if bad = decodePayload(payload, &d.Message); bad != nil {
+			if bad = decodePayload(payload, &d.Message, &texts); bad != nil {
 				bad = &recordError{offset, bad}
 				w.dropLast()
 				return false

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // The vectors of Kafka's own test of its default partitioner.
@@ -78,7 +79,7 @@ func TestDecodingRubbishNeverPanics(t *testing.T) {
 	payload := appendPayload(nil, &m, m.Time)
 	for cut := range payload {
 		var out rollcall.Message
-		if err := decodePayload(payload[:cut], &out); err == nil {
+		if err := decodePayload(payload[:cut], &out, new(slab.Strings)); err == nil {
 			t.Errorf("the first %d of %d bytes were read", cut, len(payload))
 		}
 	}
@@ -87,7 +88,7 @@ func TestDecodingRubbishNeverPanics(t *testing.T) {
 			b := slices.Clone(payload)
 			b[i] ^= 1 << bit
 			var out rollcall.Message
-			_ = decodePayload(b, &out) // the checksum refuses it; here it only must not panic
+			_ = decodePayload(b, &out, new(slab.Strings)) // the checksum refuses it; here it only must not panic
 		}
 	}
 }
@@ -100,7 +101,7 @@ func TestUnreadableStampIsHandedOn(t *testing.T) {
 	i := len(payload) - 1 - len(stamp)
 	payload[i] = 77 // the version byte
 	var out rollcall.Message
-	if err := decodePayload(payload, &out); err != nil {
+	if err := decodePayload(payload, &out, new(slab.Strings)); err != nil {
 		t.Fatal(err)
 	}
 	if raw, ok := out.Header(rollcall.StampHeader); !ok || raw[0] != 77 || !out.Stamp.IsZero() {

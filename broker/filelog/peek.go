@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 var _ rollcall.Peeker = (*Source)(nil)
@@ -56,9 +57,10 @@ func (s *Source) readWindow(c *conn, p *part, partition rollcall.Partition, at r
 	s.window = &window{partition, at.Incarnation, make(map[int64]rollcall.Message)}
 	return s.log.readChunks(c, p, at.Offset, func(ch *chunk) (bool, error) {
 		var bad error
+		var texts slab.Strings
 		err := ch.each(p.first, func(offset int64, payload []byte) bool {
 			var m rollcall.Message
-			bad = decodePayload(payload, &m)
+			bad = decodePayload(payload, &m, &texts)
 			s.window.messages[offset] = m
 			return bad == nil
 		})

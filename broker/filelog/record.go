@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // A record is one message: its checksum (4 bytes), the length of its payload
@@ -120,13 +121,19 @@ func (r *reader) take(n uint64) []byte {
 func (r *reader) bytes() []byte { return r.take(r.uvarint()) }
 
 // decodePayload reads a payload whose checksum held. Body and header values
-// share its memory.
-func decodePayload(payload []byte, m *rollcall.Message) error {
+// share its memory; other texts share that of texts.
+func decodePayload(payload []byte, m *rollcall.Message, texts *slab.Strings) (err error) {
+	// By value: one store into what the collector watches, not one for each field.
+	*m, err = decoded(payload, texts)
+	return err
+}
+
+func decoded(payload []byte, texts *slab.Strings) (m rollcall.Message, err error) {
 	r := reader{b: payload}
 	sec := r.varint()
 	m.Time = time.Unix(sec, int64(r.uvarint())).UTC()
-	m.ID = rollcall.MessageID(r.bytes())
-	m.Key = string(r.bytes())
+	m.ID = rollcall.MessageID(texts.Of(r.bytes()))
+	m.Key = texts.Of(r.bytes())
 	stamp := r.bytes()
 	if n := r.uvarint(); n > uint64(len(r.b)) {
 		r.bad = true
@@ -134,22 +141,22 @@ func decodePayload(payload []byte, m *rollcall.Message) error {
 		m.Headers = make([]rollcall.Header, n)
 	}
 	for i := range m.Headers {
-		m.Headers[i] = rollcall.Header{Name: string(r.bytes()), Value: r.bytes()}
+		m.Headers[i] = rollcall.Header{Name: texts.Of(r.bytes()), Value: r.bytes()}
 	}
 	m.Body = r.take(uint64(len(r.b)))
 	if r.bad {
-		return errPayload
+		return m, errPayload
 	}
 	if len(stamp) == 0 {
-		return nil
+		return m, nil
 	}
 	s, err := rollcall.ParseStamp(stamp)
 	if err != nil {
 		// A newer stamp than this version reads: it is handed on as the header
 		// it is, so that nobody takes the message for an unstamped one.
 		m.Headers = append(m.Headers, rollcall.Header{Name: rollcall.StampHeader, Value: stamp})
-		return nil
+		return m, nil
 	}
 	m.Stamp = s
-	return nil
+	return m, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -107,6 +108,7 @@ func (t *tap) Fetch(ctx context.Context, request rollcall.FetchRequest) ([]rollc
 
 // gather reads once, if there is enough or it is the last time.
 func (t *tap) gather(request rollcall.FetchRequest, last bool) (out []rollcall.Batch, missed, err error) {
+	var hauls []*haul
 	err = t.log.readView(t.conn, "", func(v *view) error {
 		parts, available := t.plan(v, request.Paused, &missed)
 		if !last && missed == nil && available < int64(max(1, min(request.Min, request.Max))) {
@@ -117,17 +119,31 @@ func (t *tap) gather(request rollcall.FetchRequest, last bool) (out []rollcall.B
 			if bytes <= 0 {
 				break
 			}
-			batch, err := t.read(p, request.Max, &bytes, &missed)
-			if len(batch.Deliveries) > 0 {
-				out = append(out, batch)
-			}
-			if err != nil {
+			h := &haul{part: p, from: t.places[p.partition()].next, most: request.Max}
+			hauls = append(hauls, h)
+			if err := h.load(t, &bytes); err != nil {
 				return err
 			}
 		}
-		t.turn += max(1, len(out))
+		t.turn += max(1, len(hauls))
 		return nil
 	})
+	var unpacking sync.WaitGroup
+	for _, h := range hauls {
+		unpacking.Go(h.unpack)
+	}
+	unpacking.Wait()
+	for _, h := range hauls {
+		t.places[h.part.partition()].next = h.next
+		if len(h.batch.Deliveries) > 0 {
+			out = append(out, h.batch)
+		}
+		if h.bad != nil {
+			t.miss(&missed, h.part, t.log.damaged(h.part.where(), h.bad.Error(), nextRestore))
+		} else if h.gone != nil {
+			t.miss(&missed, h.part, h.gone)
+		}
+	}
 	if err != nil {
 		t.conn = t.log.replaced(t.conn, err)
 		err = t.log.explain("tap", err)
@@ -167,42 +183,6 @@ func (t *tap) plan(v *view, paused []rollcall.Partition, missed *error) (out []*
 
 func (t *tap) miss(missed *error, p *part, what error) {
 	*missed = errors.Join(*missed, fmt.Errorf("%w: filelog: %s: %s: %w", rollcall.ErrMissed, t.log.path, p.where(), what))
-}
-
-// read up to most messages of a partition, and move its place.
-func (t *tap) read(p *part, most int, bytes *int, missed *error) (rollcall.Batch, error) {
-	at := t.places[p.partition()]
-	b := rollcall.Batch{Partition: p.partition(), Deliveries: make([]rollcall.Delivery, 0, min(int64(most), p.end-at.next))}
-	from := at.next
-	err := t.log.readChunks(t.conn, p, from, func(ch *chunk) (bool, error) {
-		var bad error
-		err := ch.each(from, func(offset int64, payload []byte) bool {
-			b.Deliveries = append(b.Deliveries, rollcall.Delivery{Position: rollcall.Position{Incarnation: p.incarnation, Offset: offset}})
-			d := &b.Deliveries[len(b.Deliveries)-1]
-			if bad = decodePayload(payload, &d.Message); bad != nil {
-				bad, b.Deliveries = &recordError{offset, bad}, b.Deliveries[:len(b.Deliveries)-1]
-				return false
-			}
-			d.Destination, d.Partition = p.destination, p.number
-			at.next = offset + 1
-			return len(b.Deliveries) < most
-		})
-		if err = errors.Join(err, bad); err != nil {
-			t.miss(missed, p, t.log.damaged(p.where(), err.Error(), nextRestore))
-			at.next = ch.last + 1
-			return false, nil
-		}
-		*bytes -= len(ch.data)
-		return len(b.Deliveries) < most && *bytes > 0, nil
-	})
-	if errors.Is(err, rollcall.ErrDamaged) { // rows are gone
-		t.miss(missed, p, err)
-		if at.next, err = t.nextRow(p, at.next+1); err != nil {
-			return b, err
-		}
-		return b, nil
-	}
-	return b, err
 }
 
 // nextRow is where the next row begins that lies wholly at an offset or later.

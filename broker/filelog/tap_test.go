@@ -3,6 +3,7 @@ package filelog_test
 import (
 	"errors"
 	"maps"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,7 +104,8 @@ func TestMakeSide(t *testing.T) {
 }
 
 // TestTapSpeed reads the same log by a tap and by a reader that only counts the
-// messages.
+// messages. The verdict is about the processor's time: where others use the machine
+// too, the clock says little.
 func TestTapSpeed(t *testing.T) {
 	const n = 200_000
 	path := newPath(t)
@@ -114,35 +116,52 @@ func TestTapSpeed(t *testing.T) {
 			fill(t, l, "d", p, i/4, 1000)
 		}
 	}
-	bare, tapped := time.Hour, time.Hour
-	for range 5 {
-		began := time.Now()
-		if got := l.Count(t, "d"); got != n {
-			t.Fatalf("counted %d of %d", got, n)
+	clock, used := [2]time.Duration{time.Hour, time.Hour}, [2]time.Duration{time.Hour, time.Hour}
+	for range 7 {
+		for i, read := range []func(){func() { readBare(t, l, n) }, func() { readTapped(t, l, n) }} {
+			began, before := time.Now(), processor()
+			read()
+			clock[i], used[i] = min(clock[i], time.Since(began)), min(used[i], processor()-before)
 		}
-		bare = min(bare, time.Since(began))
-		began = time.Now()
-		p, err := l.Source("d").Tap(t.Context(), time.Time{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for got := 0; got < n; {
-			batches, err := p.Fetch(t.Context(), rollcall.FetchRequest{Max: 2000, Min: 1, Wait: patience})
-			if err != nil || len(batches) == 0 {
-				t.Fatalf("waited %v for %d messages, %d came: %v", patience, n, got, err)
-			}
-			for _, b := range batches {
-				got += len(b.Deliveries)
-			}
-		}
-		if err := p.Close(); err != nil {
-			t.Fatal(err)
-		}
-		tapped = min(tapped, time.Since(began))
 	}
-	ratio := 100 * bare.Seconds() / tapped.Seconds()
-	t.Logf("%d messages: bare reader %v, tap %v: %.0f %%", n, bare.Round(time.Millisecond), tapped.Round(time.Millisecond), ratio)
-	if ratio < 35 {
-		t.Errorf("a tap reaches %.0f %% of a bare reader", ratio)
+	ratio := 100 * used[0].Seconds() / used[1].Seconds()
+	t.Logf("%d messages: bare reader %v, tap %v: %.0f %%; processor %v and %v: %.0f %%", n, clock[0].Round(time.Millisecond), clock[1].Round(time.Millisecond),
+		100*clock[0].Seconds()/clock[1].Seconds(), used[0].Round(time.Millisecond), used[1].Round(time.Millisecond), ratio)
+	if ratio < 25 { // far below what it is, since others use the machine
+		t.Errorf("a tap takes %v of the processor for what a bare reader takes %v", used[1], used[0])
+	}
+}
+
+// processor is the processor's time that this process has used.
+func processor() time.Duration {
+	var r syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // it cannot fail for ourselves
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+func readBare(t *testing.T, l *filelog.Log, n int) {
+	t.Helper()
+	if got := l.Count(t, "d"); got != n {
+		t.Fatalf("counted %d of %d", got, n)
+	}
+}
+
+func readTapped(t *testing.T, l *filelog.Log, n int) {
+	t.Helper()
+	p, err := l.Source("d").Tap(t.Context(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got := 0; got < n; {
+		batches, err := p.Fetch(t.Context(), rollcall.FetchRequest{Max: 2000, Min: 1, Wait: patience})
+		if err != nil || len(batches) == 0 {
+			t.Fatalf("waited %v for %d messages, %d came: %v", patience, n, got, err)
+		}
+		for _, b := range batches {
+			got += len(b.Deliveries)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

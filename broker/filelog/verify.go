@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // checkAll compares the log with its marks and looks whether every partition
@@ -114,11 +115,12 @@ func (l *Log) Verify(ctx context.Context) error {
 }
 
 func (l *Log) verifyPart(ctx context.Context, c *conn, p *part) error {
+	var texts slab.Strings
 	return l.readChunks(c, p, p.first, func(ch *chunk) (bool, error) {
 		var bad error
 		err := ch.each(ch.first, func(offset int64, payload []byte) bool {
 			var m rollcall.Message
-			if bad = decodePayload(payload, &m); bad != nil {
+			if bad = decodePayload(payload, &m, &texts); bad != nil {
 				bad = &recordError{offset, bad}
 			}
 			return bad == nil

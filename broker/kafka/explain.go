@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -143,7 +144,7 @@ func (e *explanation) read(all, given []*kgo.Record, last int64) {
 			e.hole(r.Offset, rollcall.HoleMarker)
 		case !delivered[r.Offset]:
 			var stamps []rollcall.Stamp
-			if m := message(r); !m.Stamp.IsZero() {
+			if m := message(r, new(slab.Strings)); !m.Stamp.IsZero() {
 				stamps = append(stamps, m.Stamp)
 			}
 			e.hole(r.Offset, rollcall.HoleAborted, stamps...)

@@ -3,6 +3,7 @@ package kafka
 import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/interval"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -40,7 +41,7 @@ func (p *part) begin(at place, token rollcall.Token, session uint64) {
 // covered: Kafka's markers, what was aborted or compacted.
 func (p *part) take(partition rollcall.Partition, incarnation rollcall.Incarnation, most int) rollcall.Batch {
 	b := rollcall.Batch{Partition: partition, Token: p.token, Deliveries: make([]rollcall.Delivery, 0, min(most, len(p.buffer)))}
-	var t texts
+	var t slab.Strings
 	n := 0
 	for _, r := range p.buffer {
 		if len(b.Deliveries) == most && !r.Attrs.IsControl() {
@@ -57,7 +58,7 @@ func (p *part) take(partition rollcall.Partition, incarnation rollcall.Incarnati
 		}
 		b.Deliveries = b.Deliveries[:len(b.Deliveries)+1] // in place: it is large
 		d := &b.Deliveries[len(b.Deliveries)-1]
-		read(&d.Message, r, &t)
+		d.Message = message(r, &t)
 		d.Position = rollcall.Position{Incarnation: incarnation, Offset: r.Offset, LeaderEpoch: r.LeaderEpoch + 1}
 		d.Receipt = rollcall.Receipt{Session: p.session, Number: uint64(r.Offset)}
 	}

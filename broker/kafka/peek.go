@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 )
 
 // window are the messages of one partition from First to Last, as Peek has read them.
@@ -61,7 +62,7 @@ func (s *Source) read(ctx context.Context, number int32, last int64) (*window, e
 			return nil, err
 		}
 		for _, r := range records {
-			w.messages[r.Offset] = message(r)
+			w.messages[r.Offset] = message(r, new(slab.Strings))
 		}
 		if behind <= next { // nothing lies there, up to the end
 			break

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/internal/slab"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -57,18 +58,12 @@ func (t *topic) wouldRemove(at, now time.Time) bool {
 // headers, and the batch around it.
 func overhead(m *rollcall.Message) int { return 200 + 10*len(m.Headers) }
 
-// message is a record as rollcall knows it.
-func message(r *kgo.Record) (m rollcall.Message) {
-	read(&m, r, new(texts))
-	return m
-}
-
-// read a record into a message that is zero. A stamp that cannot be read stays among
+// message is a record as rollcall knows it. A stamp that cannot be read stays among
 // the headers: the engine sets such a message aside, it is never taken for one
 // without a stamp. What has no stamp keeps all its headers; its id is the one that its
 // sender's ecosystem gave it, if any.
-func read(m *rollcall.Message, r *kgo.Record, t *texts) {
-	m.Destination, m.Partition, m.Key, m.Body, m.Time = r.Topic, r.Partition, t.string(r.Key), r.Value, r.Timestamp
+func message(r *kgo.Record, t *slab.Strings) rollcall.Message {
+	m := rollcall.Message{Destination: r.Topic, Partition: r.Partition, Key: t.Of(r.Key), Body: r.Value, Time: r.Timestamp}
 	rest := r.Headers
 	if stamp, others, ok := cut(rest, rollcall.StampHeader); ok {
 		if s, err := rollcall.ParseStamp(stamp); err == nil {
@@ -80,7 +75,7 @@ func read(m *rollcall.Message, r *kgo.Record, t *texts) {
 	}
 	if !m.Stamp.IsZero() {
 		if id, others, ok := cut(rest, rollcall.IDHeader); ok {
-			m.ID, rest = rollcall.MessageID(t.string(id)), others
+			m.ID, rest = rollcall.MessageID(t.Of(id)), others
 		}
 	}
 	if len(rest) > 0 {
@@ -90,8 +85,15 @@ func read(m *rollcall.Message, r *kgo.Record, t *texts) {
 		}
 	}
 	if m.Stamp.IsZero() {
-		m.ID, _ = rollcall.KnownID(m)
+		m.ID = knownID(m)
 	}
+	return m
+}
+
+// knownID by value, so that the message above need not be on the heap.
+func knownID(m rollcall.Message) rollcall.MessageID {
+	id, _ := rollcall.KnownID(&m)
+	return id
 }
 
 // cut takes out the header of a name, if there is just one: a repeated one is nobody's.

@@ -51,6 +51,9 @@ func TestStampRules(t *testing.T) {
 		{"too long", head, stamp(2, false) + "x"},
 		{"other version", head, "\x02" + stamp(3, false)[1:]},
 		{"sequence 0", head, stamp(4, false)[:26] + "\x00"},
+		{"cut short", head, stamp(300, false)[:27]},
+		{"negative", head, stamp(4, false)[:26] + strings.Repeat("\xff", 9) + "\x7f"},
+		{"absurd", head, stamp(1<<62, false)}, {"absurd", head, stamp(1<<62, false)},
 		{"no id as promised", head, stamp(5, true)},
 		{"two ids for one promised", head, stamp(6, true), id, "a", id, "b"},
 		{"stamp and two ids", head, stamp(7, false), id, "a", id, "b"},
@@ -65,7 +68,7 @@ func TestStampRules(t *testing.T) {
 	raw(t, brokers, records...)
 	db := memory.NewDatabase(memory.Config{})
 	got, err := ledger(t, source(t, open(t, brokers), topic), aGroup, db, rollcall.ConsumerConfig{})
-	want := []string{"different ids", "different ids", "equal ids", "own id", "stamp and two ids", "stamp wins", "stamp wins"}
+	want := []string{"absurd", "different ids", "different ids", "equal ids", "own id", "stamp and two ids", "stamp wins", "stamp wins"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n got %q\nwant %q", err, got, want)
 	}
@@ -79,7 +82,7 @@ func TestStampRules(t *testing.T) {
 		aside = append(aside, string(d.Message.Body)+": "+cause)
 	}
 	slices.Sort(aside)
-	wantAside := []string{"equal stamps: bad envelope", "no id as promised: no identity", "other version: bad envelope",
+	wantAside := []string{"cut short: bad envelope", "equal stamps: bad envelope", "negative: bad envelope", "no id as promised: no identity", "other version: bad envelope",
 		"sequence 0: bad envelope", "too long: bad envelope", "two ids for one promised: no identity"}
 	if !slices.Equal(aside, wantAside) {
 		t.Errorf("\n set aside %q\n      want %q", aside, wantAside)

@@ -31,7 +31,7 @@ func TestTapSpeed(t *testing.T) {
 	ratio := 100 * bare.processor.Seconds() / tapped.processor.Seconds()
 	t.Logf("%d messages: bare client %v, tap %v: %.0f %%; processor %v and %v: %.0f %%", n, bare.clock.Round(time.Millisecond), tapped.clock.Round(time.Millisecond),
 		100*bare.clock.Seconds()/tapped.clock.Seconds(), bare.processor.Round(time.Millisecond), tapped.processor.Round(time.Millisecond), ratio)
-	if ratio < 55 {
+	if ratio < 35 { // far below what it is, since others use the machine
 		t.Errorf("a tap takes %v of the processor for what a bare client takes %v", tapped.processor, bare.processor)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // transaction. One transaction at a time; it is safe for concurrent use.
 //
 // The MessageID stays in the headers: whoever forwards them beyond Kafka can still
-// refuse a repeat.
+// refuse a repeat. It keeps no books (rollcall.BooksConfig): it gives out no numbers.
 type Transactor struct {
 	cluster *Cluster
 	id      string

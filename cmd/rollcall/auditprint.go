@@ -27,6 +27,7 @@ type auditSummary struct {
 	Lost        uint64                        `json:"lost"`
 	Sealed      bool                          `json:"sealed"`
 	Detectors   map[audit.Detector]audit.Sums `json:"detectors"`
+	Aside       audit.Aside                   `json:"aside"`
 	audit.Traffic
 	Holes []audit.HoleReport `json:"holes,omitempty"`
 }
@@ -47,6 +48,9 @@ func (o *auditOptions) print(a *app, in *audited, r *audit.Report, holes []audit
 	}
 	a.say("audit of %s at %s: %d lives", of, r.Time.UTC().Format(time.RFC3339), r.Lives)
 	o.table(a, r)
+	if x := r.Aside; x != (audit.Aside{}) {
+		a.say("of those present at effect %d are dead, %d parked, %d waiting: rollcall dead list", x.Dead, x.Parked, x.Waiting)
+	}
 	for i := range r.Findings {
 		printFinding(a, &r.Findings[i])
 	}
@@ -179,7 +183,7 @@ func (o *auditOptions) printJSON(a *app, in *audited, r *audit.Report, holes []a
 		objects = append(objects, auditNote{"note", n})
 	}
 	sum := auditSummary{Type: "summary", Verb: "audit", Destination: r.Destination, Group: r.Group, Time: r.Time.UTC(), Lives: r.Lives,
-		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Lost: r.Lost(), Sealed: in.watch.Sealed(r), Detectors: r.Totals, Traffic: r.Traffic, Holes: holes}
+		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Lost: r.Lost(), Sealed: in.watch.Sealed(r), Detectors: r.Totals, Aside: r.Aside, Traffic: r.Traffic, Holes: holes}
 	for _, s := range r.Totals {
 		sum.Missing = max(sum.Missing, s.Missing)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ and why, in the operator log (rollcall dead log). Nothing else changes: a messag
 arrives after all takes effect.`
 
 type waiveOptions struct {
-	config, finding, reason, operator string
+	finding, numbers, reason, operator string
 }
 
 type waiveSummary struct {
@@ -48,6 +49,7 @@ func newAuditWaive(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.finding, "finding", "", "id of the finding, as rollcall audit prints it")
+	f.StringVar(&o.numbers, "numbers", "", "only these of it: N or FIRST-LAST")
 	f.StringVar(&o.reason, "reason", "", "why it may stay missing; kept in the operator log")
 	f.StringVar(&o.operator, "operator", "", "who does it (default: user@host)")
 	return cmd
@@ -59,7 +61,7 @@ func (o *waiveOptions) run(ctx context.Context, a *app, file string) (err error)
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	in, f, err := findFinding(ctx, a, file, o.finding)
+	in, f, err := findFinding(ctx, a, file, o.finding, o.numbers)
 	if err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func (o *waiveOptions) run(ctx context.Context, a *app, file string) (err error)
 	}
 	entry := rollcall.OperatorEntry{Time: time.Now(), Operator: cmp.Or(o.operator, whoami()), Verb: rollcall.OperatorWaive, Reason: o.reason,
 		Destination: in.destination, Scope: senderScope(f), Numbers: rollcall.NumberRange{First: f.First, Last: f.Last}}
-	if err := in.store.Note(ctx, in.group, entry); err != nil {
+	if err := in.store.Operations().Note(ctx, in.group, entry); err != nil {
 		return fmt.Errorf("%w; see rollcall audit whether it counts as waived", err)
 	}
 	if a.json {
@@ -90,8 +92,9 @@ func numbersText(f *audit.Finding) string {
 	return fmt.Sprintf("%d numbers, %s", f.Count(), f.Numbers())
 }
 
-// findFinding audits the group of a pipeline file until the finding is there.
-func findFinding(ctx context.Context, a *app, file, id string) (*audited, *audit.Finding, error) {
+// findFinding audits the group of a pipeline file until the finding is there, and
+// returns it, or those of its numbers that are asked for.
+func findFinding(ctx context.Context, a *app, file, id, numbers string) (*audited, *audit.Finding, error) {
 	if id == "" {
 		return nil, nil, usage(errors.New("--finding is missing"), "rollcall audit prints the id of each finding")
 	}
@@ -108,10 +111,13 @@ func findFinding(ctx context.Context, a *app, file, id string) (*audited, *audit
 		if err == nil {
 			for i := range r.Findings {
 				if f := &r.Findings[i]; f.ID == id {
+					if err = clip(f, numbers); err != nil {
+						break
+					}
 					return in, f, nil
 				}
 			}
-			if in.watch.Answered(r) {
+			if err == nil && in.watch.Answered(r) {
 				err = usage(fmt.Errorf("--finding %q: there is none now: it was brought back or waived, has another verdict or more numbers, or never was", id), "rollcall audit prints the findings that there are, with their ids")
 			}
 		}
@@ -124,4 +130,22 @@ func findFinding(ctx context.Context, a *app, file, id string) (*audited, *audit
 		case <-time.After(wait):
 		}
 	}
+}
+
+// clip leaves those numbers of a finding that are asked for: N, FIRST-LAST, or all.
+func clip(f *audit.Finding, numbers string) error {
+	if numbers == "" {
+		return nil
+	}
+	from, to, isRange := strings.Cut(numbers, "-")
+	if !isRange {
+		to = from
+	}
+	first, ferr := strconv.ParseUint(from, 10, 64)
+	last, lerr := strconv.ParseUint(to, 10, 64)
+	if errors.Join(ferr, lerr) != nil || first > last || first < f.First || last > f.Last {
+		return usage(fmt.Errorf("--numbers %q is none of the finding's", numbers), fmt.Sprintf("write N or FIRST-LAST within %d-%d", f.First, f.Last))
+	}
+	f.First, f.Last = first, last
+	return nil
 }

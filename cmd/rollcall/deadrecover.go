@@ -36,13 +36,14 @@ does them.
   rollcall dead recover --finding 4fa086ae4161e36b --from orders.ndjson --id id --yes --reason TEXT`
 
 type recoverOptions struct {
-	config, finding, from, at, body string
-	outbox, yes                     bool
-	reason, operator                string
-	format, id, key                 string
-	headers                         []string
-	destination                     string
-	messages                        map[uint64]rollcall.Message
+	config, finding, numbers string
+	from, at, body           string
+	outbox, yes              bool
+	reason, operator         string
+	format, id, key          string
+	headers                  []string
+	destination              string
+	messages                 map[uint64]rollcall.Message
 }
 
 type recoverSummary struct {
@@ -71,6 +72,7 @@ func newDeadRecover(a *app, d *deadOptions) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.finding, "finding", "", "id of the finding, as rollcall audit prints it")
+	f.StringVar(&o.numbers, "numbers", "", "only these of it: N or FIRST-LAST")
 	f.StringVar(&o.from, "from", "", "file that was sent with rollcall send")
 	f.StringVar(&o.format, "format", "", "of --from: ndjson, csv or raw, as it was sent (default: by the name)")
 	f.StringVar(&o.id, "id", "", "of --from: payload path of the id, as it was sent; of --body: the id itself")
@@ -92,7 +94,7 @@ func (o *recoverOptions) run(ctx context.Context, a *app) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	in, f, err := findFinding(ctx, a, o.config, o.finding)
+	in, f, err := findFinding(ctx, a, o.config, o.finding, o.numbers)
 	if err != nil {
 		return err
 	}
@@ -356,7 +358,7 @@ func (o *recoverOptions) send(ctx context.Context, a *app, in *audited, f *audit
 			wrong = errors.Join(wrong, fmt.Errorf("number %d: not sent: %w", numbers[i], r.Err))
 		}
 	}
-	err := errors.Join(pub.Close(context.WithoutCancel(ctx)), in.store.Note(context.WithoutCancel(ctx), in.group, entries...))
+	err := errors.Join(pub.Close(context.WithoutCancel(ctx)), in.store.Operations().Note(context.WithoutCancel(ctx), in.group, entries...))
 	if wrong != nil {
 		err = errors.Join(&failure{exitServer, wrong, "do it again: what was stored is absorbed"}, err)
 	}

@@ -14,6 +14,8 @@ type operations interface {
 	Discard(ctx context.Context, group string, rows []rollcall.Aside, op rollcall.Operation) (int, error)
 	Edit(ctx context.Context, group string, row rollcall.Aside, body []byte, dedup rollcall.DedupConfig, op rollcall.Operation) (bool, error)
 	Entries(ctx context.Context, group string, after int64, max int) ([]rollcall.OperatorEntry, error)
+	// Note appends to the operator log.
+	Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error
 }
 
 type operated[X any] struct{ store rollcall.Store[X] }
@@ -32,6 +34,10 @@ func (o operated[X]) Edit(ctx context.Context, group string, row rollcall.Aside,
 
 func (o operated[X]) Entries(ctx context.Context, group string, after int64, max int) ([]rollcall.OperatorEntry, error) {
 	return o.store.Upkeep().Entries(ctx, group, after, max)
+}
+
+func (o operated[X]) Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error {
+	return rollcall.Note(ctx, o.store, group, entries...)
 }
 
 // eachEntry calls do with every entry of the operator log.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -49,6 +50,12 @@ func (s *syncBuffer) String() string {
 // start runs rollcall in a folder.
 func start(t *testing.T, folder string, args ...string) *child {
 	t.Helper()
+	return startWith(t, folder, nil, args...)
+}
+
+// startWith is start, with a standard input.
+func startWith(t *testing.T, folder string, stdin io.Reader, args ...string) *child {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +64,7 @@ func start(t *testing.T, folder string, args ...string) *child {
 	c.cmd = exec.Command(self, args...)
 	c.cmd.Args[0] = "rollcall" // TestMain makes it the command
 	c.cmd.Env = append(os.Environ(), "GORACE="+raceExit)
-	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = folder, &c.out, &c.log
+	c.cmd.Dir, c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = folder, stdin, &c.out, &c.log
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

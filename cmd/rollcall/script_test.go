@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,9 @@ import (
 // TestMain makes the test binary the command as well: scripts and the tests
 // with child processes run the real program.
 func TestMain(m *testing.M) {
-	testscript.Main(cleaning{m}, map[string]func(){"rollcall": main})
+	programs := map[string]func(){"rollcall": main}
+	maps.Copy(programs, storyTools)
+	testscript.Main(cleaning{m}, programs)
 }
 
 // afterTests are done when all tests are.

@@ -15,8 +15,6 @@ import (
 type store interface {
 	audit.Records
 	Asides() rollcall.Asides
-	// Note appends to the operator log.
-	Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error
 	Operations() operations
 	// Requests is the outbox.
 	Requests() (requests, error)
@@ -60,10 +58,6 @@ type typed[X any] struct {
 func (s *typed[X]) Close() error { return s.close() }
 
 func (s *typed[X]) Operations() operations { return operated[X]{s.Store} }
-
-func (s *typed[X]) Note(ctx context.Context, group string, entries ...rollcall.OperatorEntry) error {
-	return rollcall.Note(ctx, s.Store, group, entries...)
-}
 
 func (s *typed[X]) Requests() (requests, error) {
 	out, ok := s.Outbox().(requests)

@@ -305,24 +305,13 @@ func (t *trace) be(state string) {
 
 // operators is what was done by hand.
 func (t *trace) operators(ctx context.Context) error {
-	var after int64
-	for {
-		entries, err := t.in.store.Upkeep().Entries(ctx, t.in.group, after, page)
-		if err != nil {
-			return err
+	return eachEntry(ctx, t.in.store.Operations(), t.in.group, func(e *rollcall.OperatorEntry) error {
+		sameNumber := !t.stamp.IsZero() && e.Scope == rollcall.SenderScope(t.stamp) && e.Numbers.First <= t.stamp.Sequence && t.stamp.Sequence <= e.Numbers.Last
+		if t.id != "" && e.MessageID == t.id || sameNumber {
+			t.add(e.Time, string(e.Verb), "operator "+oneLine(e.Operator), oneLine(e.Reason))
 		}
-		for i := range entries {
-			e := &entries[i]
-			after = e.ID
-			sameNumber := !t.stamp.IsZero() && e.Scope == rollcall.SenderScope(t.stamp) && e.Numbers.First <= t.stamp.Sequence && t.stamp.Sequence <= e.Numbers.Last
-			if t.id != "" && e.MessageID == t.id || sameNumber {
-				t.add(e.Time, string(e.Verb), "operator "+oneLine(e.Operator), oneLine(e.Reason))
-			}
-		}
-		if len(entries) < page {
-			return nil
-		}
-	}
+		return nil
+	})
 }
 
 func (t *trace) print(what string) error {

@@ -11,7 +11,7 @@ var bookMutants = []mutant{
 	{"books: void, though nobody knows", "bookpage.go",
 		"l.surelyVoid(stored, doubtful)", "l.surelyVoid(stored)", ".", "TestRelayBooksOfDoubt"},
 	{"books: the end before the last fate", "publisher.go",
-		"	err := p.Flush(ctx)\n	p.stop()\n	p.loops.Wait()\n	p.books.close(ctx)\n", "	p.books.close(ctx)\n	err := p.Flush(ctx)\n	p.stop()\n	p.loops.Wait()\n", ".", "TestBooksOfAMillionRefused"},
+		"	err := p.Flush(ctx)\n	p.stop()\n	p.loops.Wait()\n	p.books.close(ctx)\n", "	p.books.close(ctx)\n	err := p.Flush(ctx)\n	p.stop()\n	p.loops.Wait()\n", ".", "TestBooksEndLast"},
 	{"books: without a side destination no message", "publisher.go",
 		"		o.result = result\n", "		if p.books != nil && p.books.lanes == nil {\n			result = PublishResult{Err: ErrInDoubt}\n		}\n		o.result = result\n", ".", "TestBooksFail/missing"},
 	{"books: messages wait for them", "publisher.go",

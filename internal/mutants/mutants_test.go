@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 // all are the planted bugs that a kit must catch.
-var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, bookMutants, protocolMutants)
+var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, bookMutants, auditMutants, protocolMutants)
 
 // serverOf is the server of the tests of a package that is slow to start: one for all bugs.
 var serverOf = map[string]*servers.Spec{onKafka: servers.Kafka, onServer: servers.Postgres15}
@@ -63,7 +63,7 @@ func TestPlantedBugs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kit := range []string{onKafka, onStore, onServer, onRedis, onSQLite, onBroker, onModel, "."} {
+	for _, kit := range []string{onKafka, onStore, onServer, onRedis, onSQLite, onBroker, onAudit, onModel, "."} {
 		bugs := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return m.kit != kit })
 		t.Run(strings.NewReplacer("/", "-", ".", "root").Replace(kit), func(t *testing.T) {
 			t.Parallel()
@@ -197,7 +197,7 @@ func pattern(m mutant) string {
 		scenario, _, _ := strings.Cut(m.caught, ": ")
 		shape, name, _ := strings.Cut(scenario, "/")
 		return "^TestScenarios$/^all$/^" + shape + "$/^" + strings.ReplaceAll(name, " ", "_") + "$"
-	case onRedis, onKafka, ".": // most of their tests start servers: run no other
+	case onRedis, onKafka, onAudit, ".": // most of their tests start servers: run no other
 		return "^" + strings.ReplaceAll(m.caught, "/", "$/^") + "$"
 	case onServer: // of the kit on the older server, or a test by its whole name
 		if strings.HasPrefix(m.caught, "Test") {

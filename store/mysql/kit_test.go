@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -30,18 +31,28 @@ func eachServer(t *testing.T, f func(t *testing.T, s *servers.Server)) {
 	}
 }
 
+// bothServers is eachServer, side by side: one works while the other one waits.
+func bothServers(t *testing.T, f func(t *testing.T, s *servers.Server)) {
+	for name, spec := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, servers.Shared(t, spec))
+		})
+	}
+}
+
 // TestKit is the acceptance test of store drivers.
 func TestKit(t *testing.T) {
-	eachServer(t, func(t *testing.T, s *servers.Server) { storetest.Run(t, harness(s)) })
+	bothServers(t, func(t *testing.T, s *servers.Server) { storetest.Run(t, harness(s)) })
 }
 
 // TestOnce and TestClaims are the same for what works without the consumer.
 func TestOnce(t *testing.T) {
-	eachServer(t, func(t *testing.T, s *servers.Server) { storetest.RunOnce(t, harness(s)) })
+	bothServers(t, func(t *testing.T, s *servers.Server) { storetest.RunOnce(t, harness(s)) })
 }
 
 func TestClaims(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *servers.Server) {
+	bothServers(t, func(t *testing.T, server *servers.Server) {
 		storetest.RunClaims(t, func(t testing.TB) storetest.ClaimStorage {
 			name := schema()
 			first := open(t, server, mysql.Config{Schema: name})
@@ -177,6 +188,9 @@ func ledger(t testing.TB, s *mysql.Store, schema string) (lines []string) {
 func TestMain(m *testing.M) {
 	if crashtest.Child(crashStorage) {
 		return
+	}
+	if err := flag.Set("test.parallel", "4"); err != nil { // most of the time they wait for disks, timeouts and each other
+		panic(err)
 	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {

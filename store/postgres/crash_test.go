@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,9 @@ import (
 func TestMain(m *testing.M) {
 	if crashtest.Child(crashStorage) || crashtest.RecordChild(openClaims) || crashtest.LockChild(guarded) {
 		return
+	}
+	if err := flag.Set("test.parallel", "4"); err != nil { // most of the time they wait for disks, timeouts and each other
+		panic(err)
 	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {

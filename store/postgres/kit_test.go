@@ -22,10 +22,13 @@ import (
 
 var versions = map[string]*servers.Spec{"15": servers.Postgres15, "18": servers.Postgres18}
 
-// eachServer runs a test on every version; each says which it is.
+// eachServer runs a test on every version, side by side: one works while the other one waits.
 func eachServer(t *testing.T, f func(t *testing.T, s *servers.Server)) {
 	for name, spec := range versions {
-		t.Run(name, func(t *testing.T) { f(t, servers.Shared(t, spec)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, servers.Shared(t, spec))
+		})
 	}
 }
 
