@@ -40,12 +40,12 @@ Exit 1 when something is lost, or suspected and nothing can clear it up.
                                                accept what is missing`
 
 type auditOptions struct {
-	config, side, since, html string
-	tap, follow, untilSealed  bool
-	lanes                     bool
-	grace, timeout            time.Duration
-	maxLanes                  int
-	failOn, key               []string
+	side, since, html        string
+	tap, follow, untilSealed bool
+	lanes                    bool
+	grace, timeout           time.Duration
+	maxLanes                 int
+	failOn, key              []string
 }
 
 func newAudit(a *app) *cobra.Command {
