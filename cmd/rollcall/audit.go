@@ -114,7 +114,8 @@ type audited struct {
 	watch       *audit.Watch
 	destination string
 	group       string
-	store       store // nil: a tap alone
+	store       store                // nil: a tap alone
+	books       rollcall.BooksConfig // as the pipeline file has them
 	broker      *broker
 	close       func() error
 }
@@ -154,7 +155,7 @@ func (o *auditOptions) open(ctx context.Context, a *app, at string) (*audited, e
 	if err != nil {
 		return nil, errors.Join(noStoreYet(err), b.close())
 	}
-	out := &audited{destination: b.destination, group: f.Name, store: s, broker: b, close: func() error { return errors.Join(s.Close(), b.close()) }}
+	out := &audited{destination: b.destination, group: f.Name, store: s, books: f.BooksConfig(), broker: b, close: func() error { return errors.Join(s.Close(), b.close()) }}
 	return out, out.begin(ctx, o, audit.Inputs{Tap: o.tap, Store: s}, config)
 }
 

@@ -108,7 +108,7 @@ func (o *recoverOptions) run(ctx context.Context, a *app) (err error) {
 		return findings(fmt.Errorf("%s has none of finding %s: %s of lane %s", o.source(), f.ID, numbersText(f), laneText(f.Key.Lane, f.Lane)), "see where else they can come from: rollcall dead recover --help; or waive them: rollcall audit waive")
 	}
 	if o.yes {
-		err = o.send(ctx, in, f, &sum)
+		err = o.send(ctx, a, in, f, &sum)
 	}
 	return errors.Join(err, sum.print(a)) // what was stored is told, whatever happened to the others
 }
@@ -328,13 +328,15 @@ func (o *recoverOptions) fromLog(ctx context.Context, in *audited, f *audit.Find
 }
 
 // send sends, and writes down what was stored.
-func (o *recoverOptions) send(ctx context.Context, in *audited, f *audit.Finding, sum *recoverSummary) error {
+func (o *recoverOptions) send(ctx context.Context, a *app, in *audited, f *audit.Finding, sum *recoverSummary) error {
 	var numbers []uint64
 	for n := range o.messages {
 		numbers = append(numbers, n)
 	}
 	slices.Sort(numbers)
-	pub := rollcall.NewPublisher(in.broker.sender, rollcall.PublisherConfig{Books: rollcall.BooksConfig{Sender: "dead recover"}})
+	books := in.books
+	books.Sender = "dead recover"
+	pub := rollcall.NewPublisher(in.broker.sender, rollcall.PublisherConfig{Books: books, Observer: newMeter(a)})
 	messages := make([]rollcall.Message, len(numbers))
 	for i, n := range numbers {
 		messages[i] = o.messages[n]

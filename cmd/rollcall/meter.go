@@ -100,6 +100,8 @@ func trouble(event rollcall.Event) (kind, text string) {
 		return "paused " + e.Where, fmt.Sprintf("paused (%s), trying again in %v: %v", e.Where, e.For, e.Err)
 	case rollcall.RollOverflow:
 		return "roll too large", fmt.Sprintf("a roll outgrew its size: messages numbered %d to %d are parked from now on", e.First, e.Last)
+	case rollcall.BooksFailed:
+		return "books not written", fmt.Sprintf("warning: the books for the audit could not be written to %q, messages go on: %v; what is sent meanwhile is not audited by name", e.Destination, e.Err)
 	case rollcall.Expired:
 		return "dead letters expired", fmt.Sprintf("%d dead letters were discarded because of their age (dead_letters.keep): see rollcall dead log", e.Rows)
 	case rollcall.Suspected:

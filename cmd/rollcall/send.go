@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func (o *sendOptions) run(ctx context.Context, a *app, name string) error {
 	to, err := o.open(ctx, a)
 	if err != nil {
 		return err
+	}
+	if to.destination == cmp.Or(o.books.Destination, rollcall.SideDestination) {
+		return errors.Join(usage(fmt.Errorf("--to: %q is where senders keep their books", to.destination), "name another destination"), to.close())
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()

@@ -57,7 +57,7 @@ func (s *sending) all(ctx context.Context, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	pub := rollcall.NewPublisher(s.to.sender, rollcall.PublisherConfig{Timeout: s.patience, Books: s.books})
+	pub := rollcall.NewPublisher(s.to.sender, rollcall.PublisherConfig{Timeout: s.patience, Books: s.books, Observer: newMeter(s.app)})
 	s.progress.begin("sent")
 	reading, stop := context.WithCancel(ctx)
 	s.stop = stop
