@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/rollcall-mq/rollcall/internal/servers"
 )
 
 // storyBlock is a command block of docs/audit-story.md, and what it prints.
@@ -46,7 +48,7 @@ func TestAuditStory(t *testing.T) {
 	if len(blocks) < 7 {
 		t.Fatalf("docs/audit-story.md has %d blocks of commands", len(blocks))
 	}
-	brokers := realKafka(t)
+	brokers := servers.Start(t, servers.Kafka, servers.Config{}).Addr // its topic has a name that others use
 	for _, b := range blocks {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		sh := exec.CommandContext(ctx, "sh", "-eu", "-c", b[1])

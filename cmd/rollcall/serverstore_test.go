@@ -185,7 +185,7 @@ retry: {attempts: 1}
 				t.Errorf("%s, want %s", out, want)
 			}
 		}
-		if out := p.ran(t, "dead", "discard", discarded); !strings.Contains(out, "discarded: 1") {
+		if out := p.ran(t, "dead", "discard", discarded, "--reason", "a test order"); !strings.Contains(out, "discarded: 1") {
 			t.Error(out)
 		}
 		out = p.ran(t, "run", "--until-empty")
