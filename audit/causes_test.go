@@ -30,12 +30,7 @@ func (p *planter) fill(n int) {
 
 func watch(t *testing.T, in audit.Inputs, config audit.Config) *audit.Watch {
 	t.Helper()
-	w, err := audit.NewWatch(t.Context(), "orders", in, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.Close() })
-	return w
+	return watchOf(t, "orders", in, config)
 }
 
 func step(t *testing.T, w *audit.Watch, now time.Time) *audit.Report {

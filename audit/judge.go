@@ -255,7 +255,7 @@ func (j *judging) where(p *piece, b bracket) where {
 		return before // that log was gone when the tap began
 	case b.recreated:
 		return gone
-	case b.first < begin:
+	case b.first < begin && (!b.anywhere || p.Last < j.lowest()):
 		return before
 	case next >= b.end && (p.straight || next >= j.limit(p, b.partition)):
 		return passed
@@ -268,6 +268,14 @@ func (j *judging) where(p *piece, b bracket) where {
 		return askLog
 	}
 	return ahead
+}
+
+// lowest is the first number of the lane that the detector found.
+func (j *judging) lowest() uint64 {
+	for r := range j.have.Ranges() {
+		return r.First
+	}
+	return 1<<64 - 1
 }
 
 // limit is the end of a partition when a piece was first missed: what was sent again

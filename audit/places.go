@@ -133,7 +133,8 @@ type bracket struct {
 	partition  int32
 	first, end int64
 	recreated  bool // in a log that is not there any more
-	back       bool // the log went back between the marks: it is anywhere
+	back       bool // the log went back between the marks
+	anywhere   bool // no mark says where it is
 }
 
 // piece is numbers whose places are bracketed alike.
@@ -219,13 +220,15 @@ func (a *Audit) placed(l *lane, r interval.Range) piece {
 		if since := p.since(r.First); out.since.IsZero() || since.Before(out.since) {
 			out.since = since
 		}
-		known = known && p.positioned()
-		if known {
+		switch {
+		case !known:
+		case p.positioned():
 			a.bracket(l, p, &out)
+		default: // anywhere
+			for n, x := range a.log.extents {
+				out.in = append(out.in, bracket{partition: n, end: x.End, anywhere: true})
+			}
 		}
-	}
-	if !known {
-		out.in = nil
 	}
 	out.straight = out.straight && keepers == 1
 	return out
@@ -300,7 +303,7 @@ func (a *Audit) between(p *page, out *piece, partition int32) (before, after *ro
 		}
 	}
 	if b.end < b.first { // sent again, or the log was cut off in between: anywhere
-		b.first, b.end, b.back = 0, x.End, true
+		b.first, b.end, b.back, b.anywhere = 0, x.End, true, true
 	}
 	return before, after, b
 }
