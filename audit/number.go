@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -39,6 +40,14 @@ func (w *Watch) Number(s rollcall.Stamp) Said {
 		out.Since = all.since(s.Sequence)
 	}
 	return out
+}
+
+// Named reports whether an id is a finding's: as it stands, or as it was while it was
+// open, suspected or lost.
+func (w *Watch) Named(f *Finding, id string) bool {
+	return slices.ContainsFunc([]Verdict{f.Verdict, Open, Suspected, Lost}, func(v Verdict) bool {
+		return w.audit.id(string(f.By), f.Key, f.First, f.Last, string(v)) == id
+	})
 }
 
 // Lies is where a missing number was found to lie in the destination.

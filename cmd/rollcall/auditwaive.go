@@ -110,15 +110,16 @@ func findFinding(ctx context.Context, a *app, file, id, numbers string) (*audite
 		r, err := in.watch.Step(ctx, time.Now())
 		if err == nil {
 			for i := range r.Findings {
-				if f := &r.Findings[i]; f.ID == id {
+				if f := &r.Findings[i]; in.watch.Named(f, id) {
 					if err = clip(f, numbers); err != nil {
 						break
 					}
+					f.ID = id // as it was asked for
 					return in, f, nil
 				}
 			}
 			if err == nil && in.watch.Answered(r) {
-				err = usage(fmt.Errorf("--finding %q: there is none now: it was brought back or waived, has another verdict or more numbers, or never was", id), "rollcall audit prints the findings that there are, with their ids")
+				err = usage(fmt.Errorf("--finding %q: there is none now: it was brought back, has more numbers, or never was", id), "rollcall audit prints the findings that there are, with their ids")
 			}
 		}
 		if err != nil {

@@ -29,7 +29,8 @@ Where they come from is one of
                          (refused, parked) or wait
   --body FILE            the bytes of one message, with --id and --key as it had them
 
-How many would be sent is only shown, until --yes is added. The next run of the group
+Where much of a file is missing, send the file again with rollcall send: what was done is
+absorbed. How many would be sent is only shown, until --yes is added. The next run of the group
 does them.
 
   rollcall dead recover --finding 4fa086ae4161e36b --from orders.ndjson --id id

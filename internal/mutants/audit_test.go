@@ -14,6 +14,8 @@ var auditMutants = []mutant{
 		"next >= b.end && (p.straight || next >= j.limit(p, b.partition))", "next >= b.end", onAudit, "TestSentAgainBehind"},
 	{"audit: what the group has not come to is lost", "audit/judge.go",
 		"		case w == ahead:\n			j.sum.ToGo += n\n			return\n", "		case w == ahead:\n			at = passed\n", onAudit, "TestRemovedBeforeDone"},
+	{"audit: what retention left as a hole holds up what is behind it", "audit/judge.go",
+		"		return j.a.group.reached[b.partition]\n", "		return int64(r.Floor())\n", onAudit, "TestSkippedBehindRemoved"},
 	{"audit: a piece that is partly gone is gone", "audit/judge.go",
 		"		return askLog\n	}\n	return ahead", "		return gone\n	}\n	return ahead", onAudit, "TestAskedOfTheLog"},
 	{"audit: a destination made again is the same", "audit/places.go",
