@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/audit"
+	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -132,5 +133,36 @@ func TestNamedSoon(t *testing.T) {
 			t.Fatalf("not named five seconds after it could be known: %s, %+v", lines(r), r.Totals)
 		}
 		time.Sleep(time.Second) // as rollcall audit --follow does
+	}
+}
+
+// growing is a log that has more, acknowledged and booked, as soon as it was measured.
+type growing struct {
+	*filelog.Source
+	once sync.Once
+	do   func()
+}
+
+func (g *growing) Measure(ctx context.Context) ([]rollcall.Extent, error) {
+	extents, err := g.Source.Measure(ctx)
+	g.once.Do(g.do)
+	return extents, err
+}
+
+// TestReadWhileSending: what is sent after the log was measured is not beyond its end:
+// the books are read before.
+func TestReadWhileSending(t *testing.T) {
+	p, _ := one(t)
+	store := openStore(t)
+	begin(t, "billing", p.log.Source("orders"), store)
+	p.fill(10)
+	p.books()
+	in := p.inputs()
+	in.Log = &growing{Source: p.log.Source("orders"), do: func() { p.fill(10); p.books() }}
+	in.Store = store
+	r := step(t, watch(t, in, audit.Config{Group: "billing", Grace: time.Nanosecond}), time.Now())
+	want(t, r, "")
+	if s := r.Totals[audit.AtEffect]; s.ToGo != 10 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -9,7 +9,7 @@ var auditMutants = []mutant{
 		"	defer func() { _ = w.readPlaces(ctx, extents) }()\n	var after rollcall.Scope\n", onAudit, "TestReadWhileWorking"},
 	{"audit: books are read last", "audit/watch.go",
 		"	if err := w.readBooks(ctx); err != nil {\n		return nil, fmt.Errorf(\"audit: the books: %w\", err)\n	}\n	extents, err := w.measure.Measure(ctx)\n",
-		"	extents, err := w.measure.Measure(ctx)\n	if err := w.readBooks(ctx); err != nil {\n		return nil, fmt.Errorf(\"audit: the books: %w\", err)\n	}\n", onAudit, "TestNoFalseAlarm"},
+		"	extents, err := w.measure.Measure(ctx)\n	if err := w.readBooks(ctx); err != nil {\n		return nil, fmt.Errorf(\"audit: the books: %w\", err)\n	}\n", onAudit, "TestReadWhileSending"},
 	{"audit: every bracket is believed", "audit/judge.go",
 		"next >= b.end && (p.straight || next >= j.limit(p, b.partition))", "next >= b.end", onAudit, "TestSentAgainBehind"},
 	{"audit: what the group has not come to is lost", "audit/judge.go",
