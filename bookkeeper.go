@@ -289,7 +289,11 @@ func (k *bookkeeper) close(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, bookPatience)
 	defer cancel()
-	for try := 0; k.write(ctx, true) != nil && ctx.Err() == nil; try++ {
+	for try := 0; ; try++ {
+		err := k.write(ctx, true)
+		if err == nil || ctx.Err() != nil || errors.Is(err, ErrConfig) { // what is refused stays so
+			return
+		}
 		_ = systemClock{}.Sleep(ctx, backoff.Delay(try, 50*time.Millisecond, time.Second))
 	}
 }
