@@ -58,6 +58,8 @@ const (
 	restate = 360
 	// bookPatience is how long one writing may take, and all that Close writes.
 	bookPatience = 5 * time.Second
+	// lastPatience is how long Close writes when its context is over already.
+	lastPatience = 500 * time.Millisecond
 )
 
 // bookkeeper keeps the books of one process. nil keeps none. It lives from the first
@@ -282,13 +284,17 @@ func (k *bookkeeper) close(ctx context.Context) {
 	if !started {
 		return
 	}
+	patience := bookPatience
+	if ctx.Err() != nil { // a program that ends by its context still says that it ended
+		ctx, patience = context.WithoutCancel(ctx), lastPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	select {
 	case <-k.done:
 	case <-ctx.Done():
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, bookPatience)
-	defer cancel()
 	for try := 0; ; try++ {
 		err := k.write(ctx, true)
 		if err == nil || ctx.Err() != nil || errors.Is(err, ErrConfig) { // what is refused stays so

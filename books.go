@@ -212,6 +212,9 @@ func (j *bookJSON) book() (Book, error) {
 func (j *laneJSON) lane(destination string) (BookLane, error) {
 	l := BookLane{Lane: j.Lane, Origin: OriginOf(destination), Name: j.Name, Given: j.Given}
 	var err error
+	if j.Given > mostNumber {
+		return l, fmt.Errorf("given %d goes beyond %d: no sender gives out so many", j.Given, uint64(mostNumber))
+	}
 	if j.Origin != "" {
 		if l.Origin, err = strconv.ParseUint(j.Origin, 16, 64); err != nil || len(j.Origin) != 16 {
 			return l, fmt.Errorf("origin %q is not 16 hexadecimal digits", j.Origin)
@@ -239,10 +242,17 @@ func (j *laneJSON) lane(destination string) (BookLane, error) {
 	return l, nil
 }
 
+// mostNumber is the highest number that books may speak of: sums of them must not
+// overflow.
+const mostNumber = 1 << 62
+
 func ranges(from [][2]uint64) ([]NumberRange, error) {
 	var out []NumberRange
 	last := uint64(0)
 	for _, p := range from {
+		if p[1] > mostNumber {
+			return nil, fmt.Errorf("[%d, %d] goes beyond %d: no sender gives out so many", p[0], p[1], uint64(mostNumber))
+		}
 		if p[0] == 0 || p[0] > p[1] || p[0] <= last {
 			return nil, fmt.Errorf("[%d, %d] is no range of numbers from 1, sorted, behind %d", p[0], p[1], last)
 		}

@@ -17,9 +17,9 @@ func aBook() rollcall.Book {
 		Kind: rollcall.BookBeacon, Life: rollcall.Life{1, 2}, Keeper: rollcall.Life{3}, Sender: "till-7", Destination: "orders",
 		Number: 9, Time: at, Next: 5 * time.Second,
 		Lanes: []rollcall.BookLane{{
-			Lane: 3, Origin: rollcall.OriginOf("elsewhere"), Name: "3", Given: 1<<63 + 5,
-			Stored: []rollcall.NumberRange{{First: 1, Last: 4}, {First: 6, Last: 1 << 63}}, Void: []rollcall.NumberRange{{First: 5, Last: 5}},
-			Maybe: []rollcall.NumberRange{{First: 1<<63 + 1, Last: 1<<63 + 5}},
+			Lane: 3, Origin: rollcall.OriginOf("elsewhere"), Name: "3", Given: 1<<61 + 5,
+			Stored: []rollcall.NumberRange{{First: 1, Last: 4}, {First: 6, Last: 1 << 61}}, Void: []rollcall.NumberRange{{First: 5, Last: 5}},
+			Maybe: []rollcall.NumberRange{{First: 1<<63 + 1, Last: 1<<61 + 5}},
 			Marks: []rollcall.Mark{
 				{Sequence: 4, Partition: 3, Position: rollcall.Position{Incarnation: rollcall.Incarnation{7}, Offset: 0}, Time: at},
 				{Sequence: 6, Partition: 3, Time: at}},
@@ -59,6 +59,8 @@ func TestBadBooks(t *testing.T) {
 		{`"stored":[[1,4]`, `"stored":[[0,4]`, "stored: [0, 4]"},
 		{`"stored":[[1,4]`, `"stored":[[1,6]`, "behind 6"},
 		{`"stored":[[1,4]`, `"stored":[[4,1]`, "stored: [4, 1]"},
+		{`"stored":[[1,4]`, `"stored":[[1,9223372036854775807]`, "goes beyond"},
+		{`"given":2305843009213693957`, `"given":9223372036854775807`, "given"},
 		{`"stored":[[1,4]`, `"stored":[[-1,4]`, "number -1"},
 		{`"origin":"`, `"origin":"x`, "origin"},
 		{`"incarnation":"07`, `"incarnation":"7`, "incarnation"},

@@ -174,6 +174,9 @@ func (e *engine[X]) run(ctx context.Context, watch func(context.Context)) error 
 	if err := e.sameLog(ctx); err != nil {
 		return errors.Join(err, e.releaseOwn())
 	}
+	if err := e.patient(ctx, "place", func() error { return e.place(ctx, e.ownHold()) }); err != nil {
+		return errors.Join(err, e.releaseOwn())
+	}
 	var sub Subscription
 	err := e.patient(ctx, "subscribe", func() (err error) {
 		sub, err = e.source.Subscribe(ctx, SubscribeRequest{Group: e.group, Worker: e.worker, Token: e.ownHold().Token}, e)

@@ -51,20 +51,20 @@ func (e *engine[X]) Assigned(ctx context.Context, assignments []Assignment) ([]S
 	if err != nil {
 		return nil, err
 	}
-	holds, rolls := make([]Hold, len(assignments)), make([]*Roll, len(assignments))
-	for i, a := range assignments {
-		holds[i] = Hold{e.group, holders[i], got[i].Token}
-		if rolls[i], err = e.partitionRoll(ctx, a); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.place(ctx, assignments, holds, rolls); err != nil {
-		return nil, err
-	}
 	starts := make([]Start, len(assignments))
 	for i, a := range assignments {
-		starts[i] = startOf(rolls[i], got[i].Token)
-		e.startRunner(a, holds[i], rolls[i], e.suspectBudget(got[i]))
+		hold := Hold{e.group, holders[i], got[i].Token}
+		roll, err := e.partitionRoll(ctx, a)
+		if err == nil && roll != nil && unplaced(roll) { // it was added while we run
+			if err = e.place(ctx, hold); err == nil {
+				roll, err = e.partitionRoll(ctx, a)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		starts[i] = startOf(roll, got[i].Token)
+		e.startRunner(a, hold, roll, e.suspectBudget(got[i]))
 	}
 	parts := make([]Partition, len(assignments))
 	for i, a := range assignments {

@@ -45,7 +45,7 @@ func (j *judging) judge() {
 		j.sum.Duplicates += s.repeats
 		j.sum.Disorder += s.disorder
 	}
-	if j.l.books == nil && !j.own() {
+	if j.l.books == nil && j.a.senders[j.l.key.Life] == nil {
 		j.unbooked()
 		return
 	}
@@ -90,6 +90,10 @@ func (j *judging) hole(r interval.Range) {
 		j.tell(r, Void, CauseAborted, time.Time{})
 		return
 	}
+	if !j.passedAll(r) {
+		j.sum.ToGo += r.Last - r.First + 1
+		return
+	}
 	since := j.noticed(r)
 	if s := j.l.seen; s != nil {
 		if _, after, ok := s.around(r.First); ok && after.at.Time.Before(since) {
@@ -110,6 +114,18 @@ func (j *judging) hole(r interval.Range) {
 		return
 	}
 	j.tell(r, Suspected, CauseNoBooks, since)
+}
+
+// passedAll reports whether the detector has passed everything that lay in the
+// destination when a hole was first seen: what it has not come to may fill it.
+func (j *judging) passedAll(r interval.Range) bool {
+	p := piece{Range: r}
+	for n, x := range j.a.log.extents {
+		if j.next(bracket{partition: n, first: x.First}) < j.limit(&p, n) {
+			return false
+		}
+	}
+	return true
 }
 
 // noticed is when this audit first saw a hole.
@@ -204,6 +220,9 @@ func (j *judging) cuts(p piece) []piece {
 // piece gives a verdict.
 func (j *judging) piece(p piece) {
 	n := p.Last - p.First + 1
+	if p.since.After(j.now) { // its clock is ahead
+		p.since = j.noticed(p.Range)
+	}
 	if p.since.Before(j.a.config.Since) || j.swept(p) {
 		j.sum.Before += n
 		return
@@ -212,17 +231,24 @@ func (j *judging) piece(p piece) {
 		j.unplaced(p)
 		return
 	}
-	at := ahead
+	at, some := ahead, false
 	for _, b := range p.in {
 		switch w := j.where(&p, b); {
 		case w == ahead:
-			j.sum.ToGo += n
-			return
+			some = true
 		case w == before:
 			at = before
 		case at != before:
 			at = max(at, w)
 		}
+	}
+	if some && at > passed { // it is where the detector comes yet, or gone
+		at = askLog
+	}
+	switch {
+	case some && at <= passed && at != before:
+		j.sum.ToGo += n
+		return
 	}
 	switch at {
 	case before:
@@ -332,7 +358,7 @@ func (j *judging) unplaced(p piece) {
 // ask judges a piece by what lies in the log: a part of its place is gone, or its
 // numbers may have been sent again and lie behind it. What is there is to come.
 func (j *judging) ask(p piece) {
-	at := passed
+	at, known := passed, true
 	for _, b := range p.in {
 		x := j.a.log.extents[b.partition]
 		end := b.end
@@ -341,10 +367,11 @@ func (j *judging) ask(p piece) {
 		} else {
 			at = gone
 		}
-		if !j.a.want(b.partition, max(b.first, x.First), min(end, x.End), true) {
-			j.sum.ToGo += p.Last - p.First + 1 // until it was looked up
-			return
-		}
+		known = j.a.want(b.partition, max(b.first, x.First), min(end, x.End), true) && known
+	}
+	if !known {
+		j.sum.ToGo += p.Last - p.First + 1 // until it was looked up
+		return
 	}
 	for q, there := range j.a.inLog(j.l, p.Range) {
 		for r, coming := range j.coming(q, there) {

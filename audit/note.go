@@ -25,6 +25,7 @@ const (
 	NoteUnstamped   = "unstamped"    // messages without numbers: what of them is missing cannot be seen
 	NoteNotAudited  = "not-audited"  // more lanes than Config.MaxLanes
 	NoteStoreBehind = "store-behind" // the broker has noted more than the store says is done
+	NoteLogBehind   = "log-behind"   // the log ends before what the group has done
 	NoteMissed      = "missed"       // a part of a log could not be read by the tap
 	NoteClock       = "clock"        // a sender's clock is ahead of ours
 )
@@ -47,6 +48,12 @@ func (w *Watch) notes(ctx context.Context, r *Report, extents []rollcall.Extent)
 	}
 	if len(w.missed) > 0 {
 		r.note(NoteMissed, "what was there is not audited at delivery; a group's rolls say what became of it", "the tap could not read everything: %s", some(w.missed))
+	}
+	for n, roll := range w.audit.group.done {
+		if x, ok := w.audit.log.extents[n]; ok && roll != nil && int64(roll.High()) > x.End {
+			r.note(NoteLogBehind, "put the right log back; new messages in this one would count as done: rollcall run refuses it",
+				"partition %d: the group has done offset %d, and the log ends at %d: it was restored from an older copy, or cut off", n, roll.High()-1, x.End)
+		}
 	}
 	w.audit.noteSenders(r)
 	return w.noteStore(ctx, r, extents)
@@ -72,11 +79,11 @@ func (a *Audit) noteSenders(r *Report) {
 		}
 	}
 	if len(gone) > 0 {
-		r.note(NoteSenderGone, "what it had not sent is with its source; what it had sent is audited up to its last record",
+		r.note(NoteSenderGone, "if it was rollcall send, send the same file again: what is stored is absorbed; else what it had not sent is with its source. What it had sent is audited up to its last record",
 			"%d senders fell silent without a word: %s", len(gone), some(gone))
 	}
 	if len(ahead) > 0 {
-		r.note(NoteClock, "set its clock; verdicts do not depend on it, ages do", "the clocks of %d senders are ahead of ours: %s", len(ahead), some(ahead))
+		r.note(NoteClock, "set its clock: how long a hole is open, and what is too old to be audited, goes by it", "the clocks of %d senders are ahead of ours: %s", len(ahead), some(ahead))
 	}
 }
 

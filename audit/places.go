@@ -113,6 +113,10 @@ func (a *Audit) Tapping() { a.tap.on = true }
 // then in those.
 func (a *Audit) Group(rolls map[int32]*rollcall.Roll) {
 	a.group.on = true
+	began := false
+	for _, r := range rolls {
+		began = began || r != nil && (r.Placed() || r.High() > 0)
+	}
 	for n, r := range rolls {
 		a.group.done[n] = r
 		if r != nil {
@@ -121,6 +125,8 @@ func (a *Audit) Group(rolls map[int32]*rollcall.Roll) {
 		switch {
 		case r != nil && (r.Placed() || r.High() > 0):
 			a.group.begin[n] = int64(r.Begun())
+		case began: // the partition was added later
+			a.group.begin[n] = 0
 		default: // it never began: what is gone was never its own
 			a.group.begin[n] = a.log.extents[n].First
 		}

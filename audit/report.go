@@ -101,6 +101,9 @@ type Report struct {
 	Totals             map[Detector]Sums
 	Lanes              []LaneReport
 	Findings           []Finding
+	// Behind is how many offsets of the log each detector has still to pass, whoever
+	// sent what lies there.
+	Behind map[Detector]uint64
 	// Aside are messages of the group that are set aside: present at effect.
 	Aside Aside
 	// Repeats are messages without a stamp that came twice: the first few.
@@ -166,7 +169,20 @@ func (a *Audit) evaluate(now time.Time) (*Report, map[laneOf]map[Verdict]*interv
 		}
 	}
 	r.Lives = len(lives)
+	r.Behind = a.behind(r.Detectors)
 	return r, current
+}
+
+// behind counts what lies in the log and was not passed.
+func (a *Audit) behind(detectors []Detector) map[Detector]uint64 {
+	out := make(map[Detector]uint64)
+	for _, by := range detectors {
+		j := judging{a: a, by: by}
+		for n, x := range a.log.extents {
+			out[by] += uint64(max(0, x.End-max(x.First, j.next(bracket{partition: n, first: x.First}))))
+		}
+	}
+	return out
 }
 
 // finish sums up, sorts for people, and bounds.

@@ -25,7 +25,7 @@ type sender struct {
 	next    time.Duration
 	own     bool // it keeps books itself
 	ended   bool
-	keepers map[rollcall.Life]bool // others who send for it: whether they are done
+	foreign rollcall.BookKind // of the last record of those who send for it
 }
 
 // hear takes what a record says of its sender.
@@ -38,16 +38,14 @@ func (a *Audit) hear(b *rollcall.Book) {
 		s = &sender{}
 		a.senders[b.Life] = s
 	}
-	if b.Keeper != b.Life {
-		if s.keepers == nil {
-			s.keepers = make(map[rollcall.Life]bool)
-		}
-		s.keepers[b.Keeper] = s.keepers[b.Keeper] || b.Kind == rollcall.BookEnd
-	} else {
+	if b.Keeper == b.Life {
 		s.own, s.ended = true, s.ended || b.Kind == rollcall.BookEnd
 	}
 	if b.Time.After(s.heard) {
 		s.heard, s.next = b.Time, b.Next
+		if b.Keeper != b.Life { // who sends it again takes over from who died
+			s.foreign = b.Kind
+		}
 	}
 	if b.Keeper == b.Life {
 		s.name = cmp.Or(b.Sender, s.name)
@@ -65,20 +63,10 @@ func (a *Audit) state(life rollcall.Life, now time.Time) SenderState {
 	switch {
 	case s == nil:
 		return SenderUnsaid
-	case s.ended || !s.own && s.allDone():
+	case s.ended || !s.own && s.foreign == rollcall.BookEnd:
 		return SenderEnded
 	case now.Sub(s.heard) > silence*max(s.next, time.Second):
 		return SenderGone
 	}
 	return SenderAlive
-}
-
-// allDone: who sends for it has said that no more comes.
-func (s *sender) allDone() bool {
-	for _, done := range s.keepers {
-		if !done {
-			return false
-		}
-	}
-	return true
 }

@@ -37,7 +37,13 @@ type Config struct {
 	// Retention is how long messages are kept, by the time they were stored.
 	// Default: 0, for ever.
 	Retention time.Duration
+	// Side is the destination of the senders' books, which is kept for 60 days at
+	// least: books say what was lost to Retention. Default: rollcall.SideDestination.
+	Side string
 }
+
+// sideRetention is how long books are kept at least.
+const sideRetention = 60 * 24 * time.Hour
 
 const (
 	mostPartitions = 1 << 16
@@ -56,6 +62,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}
+	}
+	if c.Side == "" {
+		c.Side = rollcall.SideDestination
 	}
 	if c.Partitions == 0 {
 		c.Partitions = 8

@@ -22,7 +22,13 @@ func (l *Log) Trim(ctx context.Context) error {
 	if l.config.Retention == 0 {
 		return nil
 	}
-	cutoff := l.config.now().Add(-l.config.Retention).UnixNano()
+	now := l.config.now()
+	cutoff := func(destination string) int64 {
+		if destination == l.config.Side {
+			return now.Add(-max(l.config.Retention, sideRetention)).UnixNano()
+		}
+		return now.Add(-l.config.Retention).UnixNano()
+	}
 	for {
 		more, err := l.trimOnce(ctx, cutoff)
 		if err != nil || !more {
@@ -41,7 +47,7 @@ func (l *Log) trimSometimes() error {
 	return l.Trim(context.Background())
 }
 
-func (l *Log) trimOnce(ctx context.Context, cutoff int64) (more bool, err error) {
+func (l *Log) trimOnce(ctx context.Context, cutoff func(destination string) int64) (more bool, err error) {
 	if err := l.ready(ctx); err != nil {
 		return false, err
 	}
@@ -50,9 +56,9 @@ func (l *Log) trimOnce(ctx context.Context, cutoff int64) (more bool, err error)
 		if err != nil {
 			return err
 		}
-		for _, list := range v.parts {
+		for destination, list := range v.parts {
 			for _, p := range list {
-				cut, full, err := l.findCut(c, p, cutoff)
+				cut, full, err := l.findCut(c, p, cutoff(destination))
 				if err != nil {
 					return err
 				}

@@ -108,3 +108,28 @@ func TestTrimBelowAReader(t *testing.T) {
 		t.Errorf("a trim to before the beginning: %v, first %d", err, extent(t, l, "d", 0).First)
 	}
 }
+
+// TestRetentionKeepsBooks: books say what was lost to retention, so they stay longer.
+func TestRetentionKeepsBooks(t *testing.T) {
+	clock := &handClock{now: time.Unix(1e9, 0)}
+	l := openLog(t, newPath(t), filelog.Config{Retention: time.Hour, Clock: clock})
+	create(t, l, "d", 1)
+	create(t, l, rollcall.SideDestination, 1)
+	fill(t, l, "d", 0, 0, 10)
+	fill(t, l, rollcall.SideDestination, 0, 0, 10)
+	trim := func(messages, books int64) {
+		t.Helper()
+		if err := l.Trim(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d, b := extent(t, l, "d", 0), extent(t, l, rollcall.SideDestination, 0); d.First != messages || b.First != books {
+			t.Fatalf("messages begin at %d and books at %d, want %d and %d", d.First, b.First, messages, books)
+		}
+	}
+	clock.add(2 * time.Hour)
+	trim(10, 0)
+	clock.add(59 * 24 * time.Hour)
+	trim(10, 0)
+	clock.add(24 * time.Hour)
+	trim(10, 10)
+}

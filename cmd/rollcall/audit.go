@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +57,9 @@ func newAudit(a *app) *cobra.Command {
 		Long:  auditHelp,
 		Args:  atMostOne("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("timeout") && !o.untilSealed {
+				return usage(errors.New("--timeout is for --until-sealed alone"), "add --until-sealed, or leave it out")
+			}
 			return o.run(cmd.Context(), a, fileArgument(args))
 		},
 	}
@@ -71,15 +75,15 @@ func newAudit(a *app) *cobra.Command {
 	f.BoolVar(&o.lanes, "lanes", false, "list every lane, not only findings")
 	f.StringSliceVar(&o.key, "key", nil, "what makes two messages without a stamp the same: id, key, content, header.NAME, payload.PATH, or several with commas (default: id)")
 	f.IntVar(&o.maxLanes, "max-lanes", 0, "most lanes that are audited (default: 1,000,000)")
-	f.StringSliceVar(&o.failOn, "fail-on", nil, "exit 1 also on: duplicate, unknown, late")
+	f.StringSliceVar(&o.failOn, "fail-on", nil, "exit 1 also on: duplicate, unknown, late, dead")
 	cmd.AddCommand(newAuditWaive(a))
 	return cmd
 }
 
 func (o *auditOptions) check() error {
 	for _, w := range o.failOn {
-		if !slices.Contains([]string{"duplicate", "unknown", "late"}, w) {
-			return usage(fmt.Errorf("--fail-on %q is not known", w), "use duplicate, unknown or late, or several with commas")
+		if !slices.Contains([]string{"duplicate", "unknown", "late", "dead"}, w) {
+			return usage(fmt.Errorf("--fail-on %q is not known", w), "use duplicate, unknown, late or dead, or several with commas")
 		}
 	}
 	switch {
@@ -100,13 +104,17 @@ func (o *auditOptions) sinceTime(now time.Time) (time.Time, error) {
 	if o.since == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(o.since); err == nil && d > 0 {
+	if d, err := pipeline.ParseDuration(o.since); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
-	if t, err := time.Parse(time.RFC3339, o.since); err == nil {
-		return t, nil
+	t, err := time.Parse(time.RFC3339, o.since)
+	switch {
+	case err != nil:
+		return t, usage(fmt.Errorf("--since %q is no duration and no time", o.since), "write 90m, 2h, 14d or 2026-11-27T08:00:00Z")
+	case t.After(now):
+		return t, usage(fmt.Errorf("--since %s is still to come", o.since), "write a time that is over, or a duration such as 2h")
 	}
-	return time.Time{}, usage(fmt.Errorf("--since %q is no duration and no time", o.since), "write 90m, 2h or 2026-11-27T08:00:00Z")
+	return t, nil
 }
 
 // audited is what an audit reads, open.
@@ -152,8 +160,11 @@ func (o *auditOptions) open(ctx context.Context, a *app, at string) (*audited, e
 		return nil, err
 	}
 	s, err := openStore(ctx, f, false)
+	if errors.Is(err, os.ErrNotExist) {
+		err = noStoreYet(err)
+	}
 	if err != nil {
-		return nil, errors.Join(noStoreYet(err), b.close())
+		return nil, errors.Join(err, b.close())
 	}
 	out := &audited{destination: b.destination, group: f.Name, store: s, books: f.BooksConfig(), broker: b, close: func() error { return errors.Join(s.Close(), b.close()) }}
 	return out, out.begin(ctx, o, audit.Inputs{Tap: o.tap, Store: s}, config)
@@ -301,7 +312,7 @@ func unsealed(r *audit.Report) string {
 	var text []string
 	for _, by := range r.Detectors {
 		s := r.Totals[by]
-		text = append(text, fmt.Sprintf("at %s %d to go, %d open, %d suspected", by, s.ToGo, s.Open, s.Suspected))
+		text = append(text, fmt.Sprintf("at %s %d offsets of the log not worked off, %d numbers to go, %d open, %d suspected", by, r.Behind[by], s.ToGo, s.Open, s.Suspected))
 	}
 	return strings.Join(text, "; ")
 }
@@ -310,6 +321,14 @@ func unsealed(r *audit.Report) string {
 func (o *auditOptions) verdict(r *audit.Report) error {
 	if n := r.Lost(); n > 0 {
 		return findings(fmt.Errorf("%d messages of %s are missing", n, r.Destination), "see the findings above: each names its numbers, its cause and what to do")
+	}
+	for _, n := range r.Notes {
+		if n.Kind == audit.NoteLogBehind {
+			return findings(errors.New(n.Text), n.Next)
+		}
+	}
+	if n := r.Aside.Dead + r.Aside.Parked; n > 0 && slices.Contains(o.failOn, "dead") {
+		return findings(fmt.Errorf("%d messages of %s are dead or parked (--fail-on dead)", n, r.Destination), "rollcall dead list")
 	}
 	for _, by := range r.Detectors {
 		s := r.Totals[by]
@@ -327,5 +346,5 @@ func (o *auditOptions) verdict(r *audit.Report) error {
 
 // noStoreYet says what a missing store means.
 func noStoreYet(err error) error {
-	return usage(fmt.Errorf("%w: nothing was worked off yet", err), "rollcall run makes it; mend the store's path; or audit the destination alone: rollcall audit kafka://… or embedded:…")
+	return usage(fmt.Errorf("%w", err), "if nothing was worked off yet, rollcall run makes it; else mend the store's path; or audit the destination alone: rollcall audit kafka://… or embedded:…")
 }

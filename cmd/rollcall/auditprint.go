@@ -27,6 +27,7 @@ type auditSummary struct {
 	Lost        uint64                        `json:"lost"`
 	Sealed      bool                          `json:"sealed"`
 	Detectors   map[audit.Detector]audit.Sums `json:"detectors"`
+	Behind      map[audit.Detector]uint64     `json:"behind"`
 	Aside       audit.Aside                   `json:"aside"`
 	audit.Traffic
 	Holes []audit.HoleReport `json:"holes,omitempty"`
@@ -61,6 +62,9 @@ func (o *auditOptions) print(a *app, in *audited, r *audit.Report, holes []audit
 		for i := range r.Lanes {
 			printLane(a, &r.Lanes[i])
 		}
+	}
+	for i := range r.Lanes {
+		printTwice(a, &r.Lanes[i])
 	}
 	for _, x := range r.Repeats {
 		a.say("REPEATED: message %s without a stamp, at partition %d, offset %d, and again at partition %d, offset %d", oneLine(x.MessageID),
@@ -107,6 +111,15 @@ func (o *auditOptions) table(a *app, r *audit.Report) {
 	row("further copies", false, func(s audit.Sums) uint64 { return s.Duplicates })
 	row("out of order", false, func(s audit.Sums) uint64 { return s.Disorder })
 	row("to go", false, func(s audit.Sums) uint64 { return s.ToGo })
+	behind := fmt.Sprintf("  %-22s", "log not worked off")
+	any := false
+	for _, by := range r.Detectors {
+		behind += fmt.Sprintf("%14d", r.Behind[by])
+		any = any || r.Behind[by] > 0
+	}
+	if any {
+		a.say("%s", behind)
+	}
 	row("in flight", false, func(s audit.Sums) uint64 { return s.InFlight })
 	row("not audited", false, func(s audit.Sums) uint64 { return s.Before })
 }
@@ -133,6 +146,23 @@ func printFinding(a *app, f *audit.Finding) {
 	if next := f.Cause.Next(); next != "" {
 		a.say("  next    %s", next)
 	}
+}
+
+// printTwice says which numbers lie in the destination more than once.
+func printTwice(a *app, l *audit.LaneReport) {
+	if len(l.Again) == 0 {
+		return
+	}
+	a.say("DUPLICATE at %s: %d further copies in lane %s, %s: harmless to who keeps rolls", l.By, l.Sums.Duplicates, laneText(l.Key.Lane, l.Name), senderText(l.Sender, l.Key))
+	var numbers []string
+	for _, x := range l.Again {
+		numbers = append(numbers, fmt.Sprintf("%d (partition %d, offset %d)", x.Number, x.At.Partition, x.At.Offset))
+	}
+	more := ""
+	if l.Sums.Duplicates > uint64(len(l.Again)) {
+		more = fmt.Sprintf(", and %d more", l.Sums.Duplicates-uint64(len(l.Again)))
+	}
+	a.say("  again   %s%s", strings.Join(numbers, ", "), more)
 }
 
 func printNeighbour(a *app, what string, n *audit.Neighbour) {
@@ -183,9 +213,9 @@ func (o *auditOptions) printJSON(a *app, in *audited, r *audit.Report, holes []a
 		objects = append(objects, auditNote{"note", n})
 	}
 	sum := auditSummary{Type: "summary", Verb: "audit", Destination: r.Destination, Group: r.Group, Time: r.Time.UTC(), Lives: r.Lives,
-		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Lost: r.Lost(), Sealed: in.watch.Sealed(r), Detectors: r.Totals, Aside: r.Aside, Traffic: r.Traffic, Holes: holes}
+		Lanes: len(r.Lanes), Findings: len(r.Findings) + r.Untold, Sealed: in.watch.Sealed(r), Detectors: r.Totals, Behind: r.Behind, Aside: r.Aside, Traffic: r.Traffic, Holes: holes}
 	for _, s := range r.Totals {
-		sum.Missing = max(sum.Missing, s.Missing)
+		sum.Missing, sum.Lost = max(sum.Missing, s.Missing), max(sum.Lost, s.Lost)
 	}
 	for _, x := range append(objects, sum) {
 		if err := a.object(x); err != nil {

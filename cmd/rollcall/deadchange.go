@@ -56,8 +56,10 @@ func newDeadChange(a *app, o *deadOptions, c change) *cobra.Command {
 			switch {
 			case o.all && len(args) > 0:
 				return usage(errors.New("--all and rows are both given"), "give one of the two")
-			case !o.all && (o.filter.given() || o.rate != 0):
+			case !o.all && o.filter.given():
 				return usage(errors.New("--state, --key, --cause and their like choose among all"), "add --all")
+			case !o.all && o.rate != 0:
+				return usage(errors.New("--rate is the pace of many"), "add --all")
 			case o.rate < 0:
 				return usage(fmt.Errorf("--rate %d is not possible", o.rate), "use 1 or more rows a second, or leave it out")
 			case !o.all:

@@ -64,7 +64,7 @@ func openBroker(ctx context.Context, a *app, f *pipeline.File) (*broker, error) 
 		return openKafka(ctx, a, f.Beside(*f.Source.Kafka), inFile(f))
 	}
 	e := f.Source.Embedded
-	config := filelog.Config{Retention: e.Retention, OnError: a.backgroundError}
+	config := filelog.Config{Retention: e.Retention, Side: f.Audit.Side, OnError: a.backgroundError}
 	log, err := openLog(ctx, f.Folder(), e.Destination, e.Partitions, config)
 	if errors.Is(err, rollcall.ErrConfig) {
 		if e.Partitions > 0 {

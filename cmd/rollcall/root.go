@@ -15,6 +15,8 @@ effect twice, and it can prove both.
   rollcall send orders.csv            send a file; sending it again is absorbed
   rollcall run --until-empty          work off what is there
   rollcall dead list                  what was set aside
+  rollcall audit                      which message is missing, since when, why
+  rollcall trace ID                   one message's timeline
 
 Exit codes: 0 fine · 1 findings · 2 usage or configuration · 3 a file or server
 could not be used · 130 interrupted, after a clean drain.`

@@ -134,6 +134,9 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 	if strings.HasPrefix(o.to, pipeline.KafkaScheme) {
 		return openTopic(ctx, a, o.to, "--to: ")
 	}
+	if strings.Contains(o.to, "://") {
+		return nil, usage(fmt.Errorf("--to %q is an address of no broker that is known", o.to), "write kafka://HOST:PORT/TOPIC, embedded:FOLDER/DESTINATION, or the name of a destination")
+	}
 	f, err := pipeline.Load(o.config, pipeline.Env{})
 	if err != nil {
 		return nil, err

@@ -276,7 +276,11 @@ func (t *trace) books(ctx context.Context) error {
 	}
 	switch said.Done {
 	case audit.Present:
-		t.add(time.Time{}, "done", "roll of group "+t.in.group, "it took effect, or was set aside: see the rows")
+		if t.state == notFound {
+			t.add(time.Time{}, "done", "roll of group "+t.in.group, "it took effect")
+		} else {
+			t.add(time.Time{}, "recorded", "roll of group "+t.in.group, "as set aside: its row says what became of it")
+		}
 		t.be("done")
 	case audit.Unknown:
 		t.add(time.Time{}, "unknown", "roll of group "+t.in.group, "the roll was too large and gave this number up")

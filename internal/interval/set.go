@@ -372,11 +372,18 @@ func Of(known, unknown []Range) *Set {
 // rising order. Neither set may change during the iteration.
 func (s *Set) Without(o *Set) iter.Seq[Range] {
 	return func(yield func(Range) bool) {
-		taken := slices.Collect(o.taken())
+		var first []Range
+		if o.first.Last > 0 {
+			first = []Range{o.first}
+		}
 		for r := range s.Ranges() {
-			for left := range without(r, taken) {
-				if !yield(left) {
-					return
+			for x := range without(r, first) {
+				for y := range without(x, o.tailKnown()) {
+					for left := range without(y, o.unknown()) {
+						if !yield(left) {
+							return
+						}
+					}
 				}
 			}
 		}

@@ -1,0 +1,253 @@
+package audit_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/audit"
+	"github.com/rollcall-mq/rollcall/broker/filelog"
+)
+
+// TestRaisedPartition: what is removed from a partition that was added, before the group
+// came to it, is lost: the group was there before the partition.
+func TestRaisedPartition(t *testing.T) {
+	p, _ := one(t)
+	store := openStore(t)
+	p.fill(10)
+	consume(t, "billing", p.log.Source("orders"), store)
+	if err := p.log.Raise(t.Context(), "orders", 2); err != nil {
+		t.Fatal(err)
+	}
+	ann := rollcall.NewPublisher(p.log.Sender(), rollcall.PublisherConfig{Observer: quiet})
+	sent := make(map[int32]int)
+	lanes, err := p.log.Sender().Lanes(t.Context(), "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		m := rollcall.Message{Key: fmt.Sprint(i), Body: []byte("x")}
+		sent[lanes.Pick(&m)]++
+		if r := ann.Publish(t.Context(), "orders", m); r[0].Fate != rollcall.Stored {
+			t.Fatal(r[0].Err)
+		}
+	}
+	if err := ann.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.log.TrimTo(t.Context(), "orders", 1, int64(sent[1])); err != nil {
+		t.Fatal(err)
+	}
+	p.books()
+	in := p.inputs()
+	in.Store = store
+	says := fmt.Sprintf("lost 1-%d at effect: removed", sent[1])
+	want(t, judged(t, watch(t, in, audit.Config{Group: "billing", Grace: time.Millisecond}), 10*time.Second), says)
+	consume(t, "billing", p.log.Source("orders"), store)
+	want(t, judged(t, watch(t, in, audit.Config{Group: "billing", Grace: time.Millisecond}), 10*time.Second), says)
+}
+
+// TestFileOverPartitions: the numbers of a file lie over all partitions, and no mark says
+// in which. What was removed of one is named, at once and every time; what lies in the
+// others is to go.
+func TestFileOverPartitions(t *testing.T) {
+	p, _ := one(t)
+	if err := p.log.Create(t.Context(), "files", 8); err != nil {
+		t.Fatal(err)
+	}
+	store := openStore(t)
+	begin(t, "billing", p.log.Source("files"), store)
+	life := rollcall.NewLife()
+	pub := rollcall.NewPublisher(p.log.Sender(), rollcall.PublisherConfig{Observer: quiet})
+	var messages []rollcall.Message
+	for n := range uint64(400) {
+		messages = append(messages, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint(n)), Body: []byte("x"),
+			Stamp: rollcall.Stamp{Life: life, Sequence: n + 1, Origin: rollcall.OriginOf("files")}})
+	}
+	removed := 0
+	for i, r := range pub.Publish(t.Context(), "files", messages...) {
+		if r.Fate != rollcall.Stored {
+			t.Fatalf("message %d: %v", i, r.Err)
+		}
+		if r.Position.Offset < 20 {
+			removed++
+		}
+	}
+	if err := pub.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range int32(8) {
+		if err := p.log.TrimTo(t.Context(), "files", n, 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := audit.Inputs{Log: p.log.Source("files"), Side: p.log.Source(rollcall.SideDestination), Store: store}
+	ask := func() {
+		t.Helper()
+		r := judged(t, watchOf(t, "files", in, audit.Config{Group: "billing", Grace: time.Millisecond}), 10*time.Second)
+		if s := r.Totals[audit.AtEffect]; s.Lost != uint64(removed) || s.ToGo+s.Present != uint64(len(messages)-removed) || causes(r)[audit.CauseRemoved] != s.Lost {
+			t.Fatalf("%d were removed: %+v, %v", removed, s, causes(r))
+		}
+	}
+	for range 5 {
+		ask()
+	}
+	consume(t, "billing", p.log.Source("files"), store)
+	for range 5 {
+		ask()
+	}
+}
+
+// TestKilledBeforeItsBooks: a file's sender died before it wrote of any lane, and the
+// group is behind: nothing is missing.
+func TestKilledBeforeItsBooks(t *testing.T) {
+	for _, birth := range []bool{true, false} {
+		p, _ := one(t)
+		store := openStore(t)
+		p.fill(3)
+		consume(t, "billing", p.log.Source("orders"), store)
+		life := rollcall.NewLife()
+		put := func(numbers ...uint64) {
+			var messages []rollcall.Message
+			for _, n := range numbers {
+				messages = append(messages, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint(n)), Body: []byte("x"), Time: time.Now(),
+					Stamp: rollcall.Stamp{Life: life, Sequence: n, Origin: rollcall.OriginOf("orders")}})
+			}
+			for _, r := range p.log.Sender().Publish(t.Context(), "orders", messages) {
+				if r.Fate != rollcall.Stored {
+					t.Fatal(r.Err)
+				}
+			}
+		}
+		put(1, 3, 5)
+		consume(t, "billing", p.log.Source("orders"), store)
+		put(2, 4)
+		p.books()
+		if birth {
+			b := rollcall.Book{Kind: rollcall.BookBirth, Life: life, Keeper: rollcall.NewLife(), Sender: "send f", Destination: "orders", Number: 1, Time: time.Now().Add(-time.Hour), Next: time.Second}
+			m, err := b.Message()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.log.Sender().Publish(t.Context(), rollcall.SideDestination, []rollcall.Message{m})
+		}
+		in := p.inputs()
+		in.Store = store
+		w := watch(t, in, audit.Config{Group: "billing", Grace: time.Nanosecond})
+		for range 3 {
+			r := step(t, w, time.Now().Add(time.Hour))
+			want(t, r, "")
+			if r.Behind[audit.AtEffect] != 2 {
+				t.Errorf("two lie there and are not worked off: %+v", r.Behind)
+			}
+		}
+	}
+}
+
+// TestTailWithoutMarks: the last messages of a sender that marks nothing.
+func TestTailWithoutMarks(t *testing.T) {
+	p, lane := one(t)
+	store := openStore(t)
+	p.fill(8)
+	p.sendAs(p.lives[0], lane, lost)
+	p.sendAs(p.lives[0], lane, lost)
+	lane.book.Marks = nil
+	p.books()
+	consume(t, "billing", p.log.Source("orders"), store)
+	in := p.inputs()
+	in.Store, in.Tap = store, true
+	want(t, judged(t, watch(t, in, audit.Config{Group: "billing"}), 10*time.Second), "lost 9-10 at delivery: broker-lost; lost 9-10 at effect: broker-lost")
+}
+
+// TestClockAhead: a sender's clock that is ten hours ahead holds no verdict up.
+func TestClockAhead(t *testing.T) {
+	p, lane := one(t)
+	p.at = time.Now().Add(10 * time.Hour)
+	p.fill(3)
+	p.sendAs(p.lives[0], lane, lost)
+	p.fill(3)
+	p.books()
+	in := p.inputs()
+	in.Tap = true
+	r := judged(t, watch(t, in, audit.Config{Grace: time.Second}), 10*time.Second)
+	want(t, r, "lost 4 at delivery: broker-lost")
+	if len(r.Notes) == 0 || r.Notes[0].Kind != audit.NoteClock {
+		t.Errorf("notes %+v", r.Notes)
+	}
+}
+
+// TestLogRestored: an older copy of the log is named.
+func TestLogRestored(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "log.db")
+	store := openStore(t)
+	session := func(n int) *filelog.Log {
+		t.Helper()
+		log, err := filelog.Open(path, filelog.Config{Partitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pub := rollcall.NewPublisher(log.Sender(), rollcall.PublisherConfig{Observer: quiet})
+		for range n {
+			pub.Publish(t.Context(), "orders", rollcall.Message{Body: []byte("x")})
+		}
+		if err := pub.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return log
+	}
+	log := session(10)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(folder)); err != nil {
+		t.Fatal(err)
+	}
+	log = session(20)
+	consume(t, "billing", log.Source("orders"), store)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(folder, os.DirFS(old)); err != nil {
+		t.Fatal(err)
+	}
+	log = session(0)
+	defer log.Close()
+	r := step(t, watch(t, audit.Inputs{Log: log.Source("orders"), Side: log.Source(rollcall.SideDestination), Store: store}, audit.Config{Group: "billing"}), time.Now())
+	for _, n := range r.Notes {
+		if n.Kind == audit.NoteLogBehind && strings.Contains(n.Text, "has done offset 29, and the log ends at 10") {
+			return
+		}
+	}
+	t.Errorf("notes %+v, want log-behind", r.Notes)
+}
+
+// TestManyRanges: a record of very many ranges, forged or not, holds no audit up.
+func TestManyRanges(t *testing.T) {
+	const ranges = 50_000
+	p, lane := one(t)
+	for range ranges {
+		p.sendAs(p.lives[0], lane, lost)
+		p.sendAs(p.lives[0], lane, void)
+	}
+	p.sendAs(p.lives[0], lane, stored)
+	p.flush()
+	p.books()
+	in := p.inputs()
+	in.Tap = true
+	began := time.Now()
+	r := judged(t, watch(t, in, audit.Config{Grace: time.Second}), 20*time.Second)
+	took := time.Since(began)
+	if s := r.Totals[audit.AtDelivery]; s.Lost != ranges || s.Void != ranges {
+		t.Errorf("%+v", s)
+	}
+	t.Logf("%d ranges in %v", ranges, took)
+}
