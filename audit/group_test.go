@@ -148,6 +148,28 @@ func TestKilledBeforeItsBooks(t *testing.T) {
 	}
 }
 
+// TestOnlyABirth: a sender in partitions that refused every second message, and died
+// before it wrote of any: it kept books, so nobody can blame the broker.
+func TestOnlyABirth(t *testing.T) {
+	p, lane := one(t)
+	for range 3 {
+		p.sendAs(p.lives[0], lane, stored)
+		p.sendAs(p.lives[0], lane, void)
+	}
+	p.sendAs(p.lives[0], lane, stored)
+	p.flush()
+	b := rollcall.Book{Kind: rollcall.BookBirth, Life: lane.key.Life, Keeper: lane.key.Life, Destination: "orders", Number: 1, Time: p.at, Next: time.Second}
+	m, err := b.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.log.Sender().Publish(t.Context(), rollcall.SideDestination, []rollcall.Message{m})
+	in := p.inputs()
+	in.Tap = true
+	r := judged(t, watch(t, in, audit.Config{Grace: time.Nanosecond}), 10*time.Second)
+	want(t, r, "unknown 2 at delivery: sender-gone; unknown 4 at delivery: sender-gone; unknown 6 at delivery: sender-gone")
+}
+
 // TestTailWithoutMarks: the last messages of a sender that marks nothing.
 func TestTailWithoutMarks(t *testing.T) {
 	p, lane := one(t)
