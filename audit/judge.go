@@ -246,13 +246,14 @@ func (j *judging) piece(p piece) {
 		at = askLog
 	}
 	switch {
-	case some && at <= passed && at != before:
+	case at == before:
+		j.sum.Before += n
+		return
+	case some && at <= passed:
 		j.sum.ToGo += n
 		return
 	}
 	switch at {
-	case before:
-		j.sum.Before += n
 	case askLog:
 		j.ask(p)
 	default:
