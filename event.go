@@ -89,6 +89,14 @@ type Suspected struct {
 // SweptUp: what a sweep removed.
 type SweptUp struct{ Swept Swept }
 
+// Remade: a destination was made again, or is another one: the group has done so many
+// offsets of partitions that are not there any more. What is there now is read from
+// its beginning.
+type Remade struct {
+	Destination string
+	Done        uint64
+}
+
 // Expired: dead letters that were discarded because of their age.
 type Expired struct{ Rows int }
 
@@ -112,6 +120,7 @@ func (Hit) event()          {}
 func (Suspected) event()    {}
 func (SweptUp) event()      {}
 func (Expired) event()      {}
+func (Remade) event()       {}
 func (BooksFailed) event()  {}
 
 // SlogObserver writes what a person on call wants to see to log: trouble as
@@ -160,6 +169,8 @@ func (o slogObserver) Observe(event Event) {
 		level, name = slog.LevelInfo, "swept"
 		args = []any{"keys", e.Swept.Keys, "rolls", e.Swept.Rolls, "asides", e.Swept.Asides,
 			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
+	case Remade:
+		name, args = "the destination was made again, or is another one: it is read from its beginning", []any{"destination", e.Destination, "done_before", e.Done}
 	case Expired:
 		name, args = "dead letters discarded because of their age", []any{"rows", e.Rows}
 	}

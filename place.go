@@ -31,8 +31,52 @@ func (e *engine[X]) place(ctx context.Context, hold Hold) error {
 	if err != nil || !slices.ContainsFunc(rolls, unplaced) {
 		return err
 	}
+	if err := e.remade(ctx, extents); err != nil {
+		return err
+	}
 	return e.placeAll(ctx, hold, extents)
 }
+
+// remade tells if the group has done something of the same destination in another
+// incarnation: it was deleted and made again, or somebody runs on another log.
+func (e *engine[X]) remade(ctx context.Context, extents []Extent) error {
+	here, names := make(map[Scope]bool), make(map[uint64]string)
+	for _, x := range extents {
+		here[PartitionScope(x.Partition, x.Incarnation)] = true
+		names[OriginOf(x.Partition.Destination)] = x.Partition.Destination
+	}
+	done := make(map[string]uint64)
+	for after := (Scope{Kind: ScopePartition}); ; {
+		rows, err := e.store.Upkeep().Scan(ctx, e.group, after, scanPage)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			after = row.Scope
+			name, same := names[row.Scope.Origin]
+			if !same || here[row.Scope] {
+				continue
+			}
+			roll, err := OpenRoll(row)
+			if err != nil {
+				return err
+			}
+			done[name] += roll.High() - roll.Missing()
+		}
+		if len(rows) < scanPage {
+			break
+		}
+	}
+	for name, n := range done {
+		if n > 0 {
+			e.observe(Remade{name, n})
+		}
+	}
+	return nil
+}
+
+// scanPage is how many rolls are read at a time.
+const scanPage = 1000
 
 func unplaced(r *Roll) bool { return !r.placed && r.High() == 0 }
 

@@ -66,7 +66,11 @@ func (o *deadOptions) list(ctx context.Context, a *app) error {
 	if a.json {
 		return a.object(sum)
 	}
-	a.say("%d set aside: %d dead, %d parked, %d waiting", sum.Listed, sum.ByState["dead"], sum.ByState["parked"], sum.ByState["waiting"])
+	first := ""
+	if rest {
+		first = "the first "
+	}
+	a.say("%s%d set aside: %d dead, %d parked, %d waiting", first, sum.Listed, sum.ByState["dead"], sum.ByState["parked"], sum.ByState["waiting"])
 	return nil
 }
 

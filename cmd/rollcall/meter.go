@@ -102,6 +102,8 @@ func trouble(event rollcall.Event) (kind, text string) {
 		return "roll too large", fmt.Sprintf("a roll outgrew its size: messages numbered %d to %d are parked from now on", e.First, e.Last)
 	case rollcall.BooksFailed:
 		return "books not written", fmt.Sprintf("warning: the books for the audit could not be written to %q, messages go on: %v; what is sent meanwhile is not audited by name", e.Destination, e.Err)
+	case rollcall.Remade:
+		return "made again", fmt.Sprintf("warning: %s was made again, or is another one: this group has done %d messages of the one before; this one is read from its beginning", e.Destination, e.Done)
 	case rollcall.Expired:
 		return "dead letters expired", fmt.Sprintf("%d dead letters were discarded because of their age (dead_letters.keep): see rollcall dead log", e.Rows)
 	case rollcall.Suspected:

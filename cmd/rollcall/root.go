@@ -36,6 +36,7 @@ func newRoot(a *app) *cobra.Command {
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.begin(cmd.CommandPath()) },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(err, "see: "+cmd.CommandPath()+" --help") })
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)

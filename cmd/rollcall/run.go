@@ -165,6 +165,9 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 		return err
 	}
 	switch {
+	case b.Stored < 0:
+		return findings(fmt.Errorf("%s holds less than this group has done: it is another log, or a new one", b.Destination),
+			"see that the folder, or the cluster, is the right one; if it was made again on purpose, use a new name for the group: its books count what was before")
 	case b.Drained && !b.Balanced:
 		return findings(errors.New(b.difference()), "this should never be: keep the log and the store, and report it")
 	case b.Drained && b.Missing > 0:

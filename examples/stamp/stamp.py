@@ -141,6 +141,8 @@ def now():
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3 or not sys.argv[2].isdigit():
+        sys.exit("usage: stamp.py DESTINATION COUNT [FATE...], such as: stamp.py orders 3 stored maybe void")
     destination, count, fates = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     stamper = Stamper(destination)
     books = Books(stamper, sender="stamp.py")

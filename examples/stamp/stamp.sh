@@ -44,6 +44,10 @@ book() {
 		"$1" "$life" "$destination" "$number" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$2"
 }
 
+if [ $# -lt 2 ]; then
+	echo "usage: stamp.sh DESTINATION COUNT [FATE...], such as: stamp.sh orders 3 stored maybe void" >&2
+	exit 2
+fi
 destination=$1 count=$2 number=0
 shift 2
 case $destination in
