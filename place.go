@@ -133,6 +133,9 @@ func (e *engine[X]) placeAll(ctx context.Context, hold Hold, extents []Extent) e
 		}
 		written = append(written, row)
 	}
+	if len(written) == 0 {
+		return nil // another worker was faster
+	}
 	if err := tx.Records().Write(ctx, e.group, written); err != nil {
 		return err
 	}
