@@ -19,7 +19,7 @@ func aBook() rollcall.Book {
 		Lanes: []rollcall.BookLane{{
 			Lane: 3, Origin: rollcall.OriginOf("elsewhere"), Name: "3", Given: 1<<61 + 5,
 			Stored: []rollcall.NumberRange{{First: 1, Last: 4}, {First: 6, Last: 1 << 61}}, Void: []rollcall.NumberRange{{First: 5, Last: 5}},
-			Maybe: []rollcall.NumberRange{{First: 1<<63 + 1, Last: 1<<61 + 5}},
+			Maybe: []rollcall.NumberRange{{First: 1<<61 + 1, Last: 1<<61 + 5}},
 			Marks: []rollcall.Mark{
 				{Sequence: 4, Partition: 3, Position: rollcall.Position{Incarnation: rollcall.Incarnation{7}, Offset: 0}, Time: at},
 				{Sequence: 6, Partition: 3, Time: at}},

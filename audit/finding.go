@@ -94,8 +94,8 @@ func (c *collector) done() []Finding {
 		f.ID = c.a.id(string(f.By), f.Key, f.First, f.Last, string(f.Verdict))
 		f.Before, f.After = c.lane.neighbours(f.First, f.Last)
 		if at := c.a.log.found[f.Key]; at != nil && f.Cause == CauseSkipped {
-			if spot, ok := at.at[f.First]; ok {
-				f.Lies = &spot
+			if spots := at.at[f.First]; len(spots) > 0 {
+				f.Lies = &spots[0]
 			}
 		}
 	}

@@ -55,11 +55,27 @@ func TestRaisedPartition(t *testing.T) {
 // in which. What was removed of one is named, at once and every time; what lies in the
 // others is to go.
 func TestFileOverPartitions(t *testing.T) {
+	for _, old := range []int64{0, 40} { // as many were removed before the group began
+		fileOverPartitions(t, old)
+	}
+}
+
+func fileOverPartitions(t *testing.T, old int64) {
 	p, _ := one(t)
 	if err := p.log.Create(t.Context(), "files", 8); err != nil {
 		t.Fatal(err)
 	}
 	store := openStore(t)
+	for n := range int32(8) {
+		var messages []rollcall.Message
+		for i := range old {
+			messages = append(messages, rollcall.Message{ID: rollcall.MessageID(fmt.Sprint("old", i)), Partition: n, Body: []byte("x")})
+		}
+		p.log.Sender().Publish(t.Context(), "files", messages)
+		if err := p.log.TrimTo(t.Context(), "files", n, old); err != nil {
+			t.Fatal(err)
+		}
+	}
 	begin(t, "billing", p.log.Source("files"), store)
 	life := rollcall.NewLife()
 	pub := rollcall.NewPublisher(p.log.Sender(), rollcall.PublisherConfig{Observer: quiet})
@@ -73,7 +89,7 @@ func TestFileOverPartitions(t *testing.T) {
 		if r.Fate != rollcall.Stored {
 			t.Fatalf("message %d: %v", i, r.Err)
 		}
-		if r.Position.Offset < 20 {
+		if r.Position.Offset < old+20 {
 			removed++
 		}
 	}
@@ -81,7 +97,7 @@ func TestFileOverPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range int32(8) {
-		if err := p.log.TrimTo(t.Context(), "files", n, 20); err != nil {
+		if err := p.log.TrimTo(t.Context(), "files", n, old+20); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -272,4 +288,30 @@ func TestManyRanges(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	t.Logf("%d ranges in %v", ranges, took)
+}
+
+// TestSentAgainAhead: the group has passed a copy of a message without doing it, and
+// another copy lies where it comes yet: it is to go.
+func TestSentAgainAhead(t *testing.T) {
+	p, lane := one(t)
+	store := openStore(t)
+	p.fill(10)
+	consume(t, "billing", p.log.Source("orders"), store)
+	unroll(t, store, lane.key, 4)
+	again := rollcall.NewPublisher(p.log.Sender(), rollcall.PublisherConfig{Observer: quiet})
+	m := rollcall.Message{ID: "again", Stamp: rollcall.Stamp{Life: lane.key.Life, Sequence: 4, Origin: lane.key.Origin}}
+	if r := again.Publish(t.Context(), "orders", m); r[0].Fate != rollcall.Stored {
+		t.Fatal(r[0].Err)
+	}
+	if err := again.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.books()
+	in := p.inputs()
+	in.Store = store
+	r := step(t, watch(t, in, audit.Config{Group: "billing", Grace: time.Nanosecond}), time.Now())
+	want(t, r, "")
+	if s := r.Totals[audit.AtEffect]; s.ToGo != 1 {
+		t.Errorf("%+v", s)
+	}
 }

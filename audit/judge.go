@@ -2,6 +2,7 @@ package audit
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/rollcall-mq/rollcall/internal/interval"
@@ -36,6 +37,8 @@ type judging struct {
 	now  time.Time
 	sum  *Sums
 	out  *collector
+	// first is what lowest found; 0: it has not looked yet.
+	first uint64
 }
 
 // judge sums a lane up, and collects what is to be told of it.
@@ -282,12 +285,12 @@ func (j *judging) where(p *piece, b bracket) where {
 		return before // that log was gone when the tap began
 	case b.recreated:
 		return gone
-	case b.first < begin && (!b.anywhere || p.Last < j.lowest()):
+	case b.end <= begin && b.end > b.first, b.first < begin && p.Last < j.lowest():
 		return before
 	case next >= b.end && (p.straight || next >= j.limit(p, b.partition)):
 		return passed
 	}
-	first := max(b.first, next) // below that it is not
+	first := max(b.first, next, begin) // below that it is not
 	switch {
 	case b.end <= x.First || first > x.End || first == x.End && first < b.end:
 		return gone
@@ -297,12 +300,28 @@ func (j *judging) where(p *piece, b bracket) where {
 	return ahead
 }
 
-// lowest is the first number of the lane that the detector found.
+// lowest is the first number of the lane that is the detector's own, as far as is known:
+// it was found, or a mark says that it lay behind the beginning. What was sent after it
+// is the detector's own, too.
 func (j *judging) lowest() uint64 {
-	for r := range j.have.Ranges() {
-		return r.First
+	if j.first > 0 {
+		return j.first
 	}
-	return 1<<64 - 1
+	j.first = 1<<64 - 1
+	for r := range j.have.Ranges() {
+		j.first = r.First
+		break
+	}
+	if j.l.books == nil {
+		return j.first
+	}
+	for _, m := range j.l.books.all().marks {
+		x := j.a.log.extents[m.Partition]
+		if m.Sequence < j.first && m.Position.Incarnation == x.Incarnation && m.Position.Offset >= j.begin(m.Partition) {
+			j.first = m.Sequence
+		}
+	}
+	return j.first
 }
 
 // limit is the end of a partition when a piece was first missed: what was sent again
@@ -376,10 +395,14 @@ func (j *judging) ask(p piece) {
 	}
 	for q, there := range j.a.inLog(j.l, p.Range) {
 		for r, coming := range j.coming(q, there) {
-			if coming {
+			left := piece{Range: r, since: p.since, in: p.in}
+			switch {
+			case coming:
 				j.sum.ToGo += r.Last - r.First + 1
-			} else {
-				j.absent(piece{Range: r, since: p.since, in: p.in}, at)
+			case there: // each copy of it was passed by
+				j.absent(left, passed)
+			default:
+				j.absent(left, at)
 			}
 		}
 	}
@@ -394,7 +417,10 @@ func (j *judging) coming(r interval.Range, there bool) iter.Seq2[interval.Range,
 	}
 	passed := &interval.Set{}
 	for n := r.First; n <= r.Last; n++ { // not more than were looked up
-		if at, ok := f.at[n]; ok && at.Offset < j.next(bracket{partition: at.Partition, first: at.Offset}) {
+		ahead := slices.ContainsFunc(f.at[n], func(at Spot) bool {
+			return at.Offset >= j.next(bracket{partition: at.Partition, first: at.Offset})
+		})
+		if len(f.at[n]) > 0 && !ahead {
 			passed.Add(n)
 		}
 	}

@@ -135,16 +135,16 @@ func (a *Audit) peek(ctx context.Context, source rollcall.Source, partition int3
 // located is where numbers of one lane were looked up.
 type located struct {
 	numbers interval.Set
-	at      map[uint64]Spot
+	at      map[uint64][]Spot // each copy
 }
 
 func (a *Audit) find(s rollcall.Stamp, at Spot) {
 	key := keyOf(s)
 	f := a.log.found[key]
 	if f == nil {
-		f = &located{at: make(map[uint64]Spot)}
+		f = &located{at: make(map[uint64][]Spot)}
 		a.log.found[key] = f
 	}
 	f.numbers.Add(s.Sequence)
-	f.at[s.Sequence] = at
+	f.at[s.Sequence] = append(f.at[s.Sequence], at)
 }

@@ -56,6 +56,9 @@ func (w *Watch) Lies(key LaneKey, number uint64) (Spot, bool) {
 	if f == nil {
 		return Spot{}, false
 	}
-	at, ok := f.at[number]
-	return at, ok
+	spots := f.at[number]
+	if len(spots) == 0 {
+		return Spot{}, false
+	}
+	return spots[0], true
 }
