@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -313,5 +314,80 @@ func TestSentAgainAhead(t *testing.T) {
 	want(t, r, "")
 	if s := r.Totals[audit.AtEffect]; s.ToGo != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestLongLookup: where a missing number can lie is more than one look reads. The answer
+// takes more steps, and is not given before.
+func TestLongLookup(t *testing.T) {
+	const messages = 700_000
+	p, lane := one(t)
+	store := openStore(t)
+	p.fill(1)
+	consume(t, "billing", p.log.Source("orders"), store)
+	for n := range messages {
+		if n == messages/2 {
+			p.sendAs(p.lives[0], lane, lost)
+		}
+		p.sendAs(p.lives[0], lane, stored)
+		if n%5000 == 0 {
+			p.flush()
+		}
+	}
+	p.flush()
+	lane.book.Marks = nil
+	p.books()
+	// A part that the group has not done is gone, so the log is asked for all of it.
+	if err := p.log.TrimTo(t.Context(), "orders", 0, messages/100); err != nil {
+		t.Fatal(err)
+	}
+	in := p.inputs()
+	in.Store = store
+	w := watch(t, in, audit.Config{Group: "billing", Grace: time.Millisecond})
+	first := step(t, w, time.Now())
+	if w.Answered(first) {
+		t.Errorf("answered before everything was looked up: %+v", first.Totals)
+	}
+	r := judged(t, w, time.Minute)
+	if s := r.Totals[audit.AtEffect]; s.Lost == 0 || s.ToGo == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// caughtUp does something when what the broker has noted was asked for: after the
+// verdicts of a step.
+type caughtUp struct {
+	*filelog.Source
+	do func()
+}
+
+func (c *caughtUp) Noted(ctx context.Context, group string) (map[rollcall.Partition]int64, error) {
+	noted, err := c.Source.Noted(ctx, group)
+	c.do()
+	return noted, err
+}
+
+// TestSealedAsJudged: the group works on while a report is made. What the report says is
+// to go is not sealed, though it was passed since.
+func TestSealedAsJudged(t *testing.T) {
+	p, lane := one(t)
+	store := openStore(t)
+	p.fill(3)
+	p.sendAs(p.lives[0], lane, lost)
+	p.fill(3)
+	lane.book.Marks = nil
+	p.books()
+	in := p.inputs()
+	in.Log = &caughtUp{p.log.Source("orders"), func() { consume(t, "billing", p.log.Source("orders"), store) }}
+	in.Store = store
+	w := watch(t, in, audit.Config{Group: "billing", Grace: time.Nanosecond})
+	r := step(t, w, time.Now())
+	if s := r.Totals[audit.AtEffect]; s.ToGo != 7 || w.Sealed(r) {
+		t.Errorf("sealed %v, and %+v", w.Sealed(r), s)
+	}
+	r = step(t, w, time.Now())
+	want(t, r, "lost 4 at effect: broker-lost")
+	if !w.Sealed(r) {
+		t.Error("not sealed, and everything is passed and judged")
 	}
 }

@@ -2,14 +2,12 @@ package audit
 
 import (
 	"context"
-	"slices"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/internal/interval"
 )
 
-// mostLooked bounds how many offsets one look reads: a bracket beyond it stays
-// "not looked up".
+// mostLooked is how many offsets one look reads; the next one goes on behind them.
 const mostLooked = 200_000
 
 // want notes that offsets from first up to, not including, end are to be explained,
@@ -46,28 +44,22 @@ func holds(s *interval.Set, r interval.Range) bool {
 	return true
 }
 
-// look reads the places of what was found missing. What is too much stays "not
-// looked up", and so suspected.
+// look reads the places of what was found missing: until all of a place was read, it is
+// "not looked up", and what is missing there suspected or to go.
 func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
 	budget := uint64(mostLooked)
 	for _, w := range a.wanted {
-		for _, r := range a.unknown(a.log.explained, w) {
-			if n := r.Last - r.First + 1; n <= budget {
-				budget -= n
-				if err := a.explain(ctx, source, w.partition, r); err != nil {
-					return err
-				}
+		for _, r := range a.unknown(a.log.explained, w, &budget) {
+			if err := a.explain(ctx, source, w.partition, r); err != nil {
+				return err
 			}
 		}
 		if !w.look {
 			continue
 		}
-		for _, r := range a.unknown(a.log.looked, w) {
-			if n := r.Last - r.First + 1; n <= budget {
-				budget -= n
-				if err := a.peek(ctx, source, w.partition, r); err != nil {
-					return err
-				}
+		for _, r := range a.unknown(a.log.looked, w, &budget) {
+			if err := a.peek(ctx, source, w.partition, r); err != nil {
+				return err
 			}
 		}
 	}
@@ -75,12 +67,21 @@ func (a *Audit) look(ctx context.Context, source rollcall.Source) error {
 	return nil
 }
 
-// unknown are the parts of what is wanted that were not read before.
-func (a *Audit) unknown(known map[int32]*interval.Set, w wanted) []interval.Range {
+// unknown are the parts of what is wanted that were not read before, as far as the
+// budget goes, which they use up: the next look goes on behind them.
+func (a *Audit) unknown(known map[int32]*interval.Set, w wanted, budget *uint64) (out []interval.Range) {
 	if known[w.partition] == nil {
 		known[w.partition] = &interval.Set{}
 	}
-	return slices.Collect(interval.Of([]interval.Range{w.Range}, nil).Without(known[w.partition]))
+	for r := range interval.Of([]interval.Range{w.Range}, nil).Without(known[w.partition]) {
+		if *budget == 0 {
+			break
+		}
+		r.Last = min(r.Last, r.First+*budget-1)
+		*budget -= r.Last - r.First + 1
+		out = append(out, r)
+	}
+	return out
 }
 
 func (a *Audit) explain(ctx context.Context, source rollcall.Source, partition int32, r interval.Range) error {
@@ -138,8 +139,12 @@ type located struct {
 	at      map[uint64][]Spot // each copy
 }
 
+// find keeps where a number lies, unless it is done: of those nobody asks.
 func (a *Audit) find(s rollcall.Stamp, at Spot) {
 	key := keyOf(s)
+	if l := a.lanes[key]; l == nil || l.done.Answer(s.Sequence) == interval.Known {
+		return
+	}
 	f := a.log.found[key]
 	if f == nil {
 		f = &located{at: make(map[uint64][]Spot)}

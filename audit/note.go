@@ -113,11 +113,12 @@ func (w *Watch) noteStore(ctx context.Context, r *Report, extents []rollcall.Ext
 	if err != nil {
 		return fmt.Errorf("audit: what the broker has noted of group %q: %w", w.audit.config.Group, err)
 	}
-	if err := w.readPlaces(ctx, extents); err != nil { // newer than what was noted
+	places, err := w.readPlaces(ctx, extents) // newer than what was noted, and than this report
+	if err != nil {
 		return err
 	}
 	for _, x := range extents {
-		at, roll := noted[x.Partition], w.audit.group.done[x.Partition.Number]
+		at, roll := noted[x.Partition], places[x.Partition.Number]
 		if at > x.First && (roll == nil || !roll.Holds(uint64(x.First)+1, uint64(at))) {
 			r.note(NoteStoreBehind, "what lies in the log from there on is done again by the next run, and takes effect again if the effects were not restored with the store; see docs/audit.md",
 				"partition %d: the broker has noted that everything below offset %d is done, and the store does not say so: it was restored from an older copy, or is another one", x.Partition.Number, at)

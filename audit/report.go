@@ -113,9 +113,6 @@ type Report struct {
 	// Transitions are what changed since the last judgement of this Audit.
 	Transitions []Transition
 	Notes       []Note
-	// Settled: no verdict changes by waiting alone, and all that was acknowledged was
-	// looked at.
-	Settled bool
 }
 
 // Lost is how many numbers are lost, or suspected for good, by any detector: the
@@ -152,7 +149,7 @@ const mostLooks = 3
 
 // evaluate gives verdicts by what is known now.
 func (a *Audit) evaluate(now time.Time) (*Report, map[laneOf]map[Verdict]*interval.Set) {
-	r := &Report{Destination: a.destination, Group: a.config.Group, Time: now, Traffic: a.counts, Repeats: a.repeats, Totals: make(map[Detector]Sums), Settled: true}
+	r := &Report{Destination: a.destination, Group: a.config.Group, Time: now, Traffic: a.counts, Repeats: a.repeats, Totals: make(map[Detector]Sums)}
 	a.wanted = nil
 	if a.tap.on {
 		r.Detectors = append(r.Detectors, AtDelivery)
@@ -195,7 +192,6 @@ func (r *Report) finish(most int) {
 			}
 		}
 		r.Totals[by] = total
-		r.Settled = r.Settled && total.ToGo == 0 && total.Open == 0 && total.InFlight == 0
 	}
 	slices.SortFunc(r.Lanes, func(x, y LaneReport) int {
 		return cmp.Or(cmp.Compare(x.By, y.By), cmp.Compare(x.Sender, y.Sender), x.Key.compare(y.Key))
@@ -240,11 +236,6 @@ func (a *Audit) judgeLane(r *Report, l *lane, by Detector, current map[laneOf]ma
 	}
 	r.Lanes = append(r.Lanes, row)
 	r.Findings = append(r.Findings, c.done()...)
-	for _, f := range c.found {
-		if f.Verdict == Suspected && f.Cause != CauseNoBooks {
-			r.Settled = false
-		}
-	}
 }
 
 // rank: the worst first.

@@ -230,9 +230,11 @@ func (a *Audit) read(ends []rollcall.Extent) bool {
 // readGroup reads the group's place, then the rolls of senders, then what operators
 // did.
 func (w *Watch) readGroup(ctx context.Context, extents []rollcall.Extent) error {
-	if err := w.readPlaces(ctx, extents); err != nil {
+	places, err := w.readPlaces(ctx, extents)
+	if err != nil {
 		return err
 	}
+	w.audit.Group(places)
 	var after rollcall.Scope
 	for {
 		rows, err := w.in.Store.Upkeep().Scan(ctx, w.audit.config.Group, after, rollPage)
@@ -266,23 +268,23 @@ func (w *Watch) readGroup(ctx context.Context, extents []rollcall.Extent) error 
 
 const rollPage = 1000
 
-func (w *Watch) readPlaces(ctx context.Context, extents []rollcall.Extent) error {
+// readPlaces reads how far the group has worked off each partition.
+func (w *Watch) readPlaces(ctx context.Context, extents []rollcall.Extent) (map[int32]*rollcall.Roll, error) {
 	scopes := make([]rollcall.Scope, len(extents))
 	for i, x := range extents {
 		scopes[i] = rollcall.PartitionScope(x.Partition, x.Incarnation)
 	}
 	rows, err := w.in.Store.Rolls(ctx, w.audit.config.Group, scopes)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rolls := make(map[int32]*rollcall.Roll, len(rows))
 	for i, row := range rows {
 		if rolls[extents[i].Partition.Number], err = rollcall.OpenRoll(row); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	w.audit.Group(rolls)
-	return nil
+	return rolls, nil
 }
 
 // Sealed reports whether a report is final for all that lay in the destination when
@@ -294,8 +296,7 @@ func (w *Watch) Sealed(r *Report) bool {
 	}
 	if w.in.Store != nil {
 		for _, x := range w.ends {
-			roll := w.audit.group.done[x.Partition.Number]
-			if x.End > x.First && (roll == nil || !roll.Holds(uint64(x.First)+1, uint64(x.End))) {
+			if x.End > x.First && w.audit.group.reached[x.Partition.Number] < x.End {
 				return false
 			}
 		}
@@ -307,6 +308,10 @@ func (w *Watch) Sealed(r *Report) bool {
 // watch began, as far as the detectors have come: what the group has still to do is
 // not waited for, what the tap has still to read is.
 func (w *Watch) Answered(r *Report) bool {
+	_, looks := w.in.Log.(rollcall.Peeker)
+	if looks && len(w.audit.wanted) > 0 {
+		return false // there is more to look up than one step does
+	}
 	return (w.tap == nil || w.audit.read(w.ends)) && w.decided(r)
 }
 

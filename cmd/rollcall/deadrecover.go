@@ -43,7 +43,6 @@ type recoverOptions struct {
 	reason, operator         string
 	format, id, key          string
 	headers                  []string
-	destination              string
 	messages                 map[uint64]rollcall.Message
 }
 
@@ -100,7 +99,7 @@ func (o *recoverOptions) run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.watch.Close(), in.close()) }()
-	o.messages, o.destination = make(map[uint64]rollcall.Message), in.destination
+	o.messages = make(map[uint64]rollcall.Message)
 	if err := o.collect(ctx, a, in, f); err != nil {
 		return err
 	}
