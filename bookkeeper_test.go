@@ -364,7 +364,7 @@ func TestBooksOfAMillionRefused(t *testing.T) {
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	books := readBooks(t, b)
+	books := slices.DeleteFunc(readBooks(t, b), func(b rollcall.Book) bool { return len(b.Lanes) == 0 }) // such as say that nothing changed since
 	lane := books[len(books)-1].Lanes[0]
 	if lane.Given != n || len(lane.Stored) > 600 || len(lane.Void) > 600 || len(lane.Maybe) > 1800 {
 		t.Fatalf("given %d, %d ranges stored, %d void, %d maybe", lane.Given, len(lane.Stored), len(lane.Void), len(lane.Maybe))
