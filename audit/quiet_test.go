@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -157,7 +158,8 @@ func (q *quietRun) works(ctx context.Context) {
 	for ctx.Err() == nil {
 		shift, end := context.WithTimeout(ctx, time.Duration(10+q.below(40))*time.Millisecond)
 		c := rollcall.NewConsumer(q.group, q.broker.Source("orders"), store.Open(q.db), nothing, rollcall.ConsumerConfig{Batch: 1 + q.below(40), Observer: quiet, Linger: time.Millisecond})
-		if err := c.Run(shift); err != nil && ctx.Err() == nil {
+		// A shift may be over before the worker has joined: then that is its error.
+		if err := c.Run(shift); err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			q.t.Errorf("run %d: a worker ended with %v", q.number, err)
 		}
 		end()
