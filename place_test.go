@@ -2,6 +2,7 @@ package rollcall_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,12 +15,12 @@ import (
 // run, by how much was done of the one before; the new one is read from its beginning.
 func TestRemade(t *testing.T) {
 	b, db := broker.New(broker.Config{Partitions: 2}), store.NewDatabase(store.Config{})
-	done := 0
+	var done atomic.Int32
 	run := func(observer rollcall.Observer) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		count := func(context.Context, *store.Tx, rollcall.Message) error { done++; return nil }
+		count := func(context.Context, *store.Tx, rollcall.Message) error { done.Add(1); return nil }
 		if err := rollcall.NewConsumer("g", b.Source("orders"), store.Open(db), count, rollcall.ConsumerConfig{Observer: observer}).RunUntilEmpty(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +43,8 @@ func TestRemade(t *testing.T) {
 	b.Recreate("orders")
 	send(3)
 	run(second)
-	if done != 13 || len(first.remade()) != 0 || len(second.remade()) != 1 || second.remade()[0] != (rollcall.Remade{Destination: "orders", Done: 10}) {
-		t.Errorf("%d took effect, told %v, then %v", done, first.remade(), second.remade())
+	if done.Load() != 13 || len(first.remade()) != 0 || len(second.remade()) != 1 || second.remade()[0] != (rollcall.Remade{Destination: "orders", Done: 10}) {
+		t.Errorf("%d took effect, told %v, then %v", done.Load(), first.remade(), second.remade())
 	}
 }
 
