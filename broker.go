@@ -179,7 +179,7 @@ type Settlement struct {
 	After     time.Duration // only with RetryAfter
 }
 
-// Optional powers, found by type assertion: Extender on a Subscription, Measurer,
+// Optional powers, found by type assertion: Extender and Emptier on a Subscription, Measurer,
 // Tapper, Explainer and Noter on a Source, Transactor, Unrepeatable and SideMaker on
 // a Sender.
 type (
@@ -199,6 +199,14 @@ type (
 	// `run --until-empty` and the conservation line possible.
 	Measurer interface {
 		Measure(ctx context.Context) ([]Extent, error)
+	}
+	// Emptier says, on a Subscription of partitions without positions, whether there is
+	// anything left: it makes `run --until-empty` possible there.
+	Emptier interface {
+		// Empty says that nothing waits to be handed over to us, neither in the broker,
+		// as far as it tells, nor in what the driver holds. What was handed over to
+		// others and not settled may still come: the broker does not tell of it.
+		Empty(ctx context.Context) (bool, error)
 	}
 	// Tapper reads what lies in the partitions of the Source and what comes,
 	// without a group: nobody who works on them notices.
