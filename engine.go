@@ -68,25 +68,21 @@ func (c ConsumerConfig) Check(group string, can Capabilities) error {
 }
 
 // RunUntilEmpty works until what lies in the source now is finished, by this
-// worker or others, messages set aside for a retry included, and drains.
+// worker or others, messages set aside for a retry included, and drains. Where there
+// are no positions it ends when nothing waits to be handed over any more: what other
+// workers have in hand is theirs to finish.
 func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
-	m, ok := c.source.(Measurer)
-	if !ok {
-		return configError("source", c.source.Capabilities().Broker, "it cannot say how much it holds; use Run")
-	}
 	e, err := c.engine()
 	if err != nil {
 		return err
 	}
-	extents, err := e.measure(ctx, m)
+	finished, err := e.untilEmpty(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err = e.run(ctx, func(ctx context.Context) {
-		e.watchEmpty(ctx, extents, cancel)
-	})
+	err = e.run(ctx, func(ctx context.Context) { e.watchEmpty(ctx, finished, cancel) })
 	if err != nil {
 		return err
 	}
