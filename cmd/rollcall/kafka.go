@@ -159,7 +159,7 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-func kafkaTLS(t *pipeline.KafkaTLS, bad wrong) (*tls.Config, error) {
+func kafkaTLS(t *pipeline.TLS, bad wrong) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.SkipVerify}
 	if t.CA != "" {
 		pem, err := readSmall(t.CA)
