@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -157,11 +158,14 @@ var requiredNext = map[string]string{
 	"version.column":              "name the column: column: version",
 }
 
+// listIndex is the number of an entry of a list.
+var listIndex = regexp.MustCompile(`\[\d+\]`)
+
 func nextFor(path string) string {
 	if next, ok := requiredNext[path]; ok {
 		return next
 	}
-	parts := strings.Split(path, ".")
+	parts := strings.Split(listIndex.ReplaceAllString(path, ""), ".")
 	return requiredNext[strings.Join(parts[max(0, len(parts)-2):], ".")]
 }
 

@@ -185,6 +185,19 @@ func (p *Publish) Broker(s *Source) string {
 	return ""
 }
 
+// secret is what nobody may read, if there is one.
+func (p *Publish) secret() string {
+	switch {
+	case p.Kafka != nil && p.Kafka.SASL != nil:
+		return p.Kafka.SASL.Password
+	case p.RabbitMQ != nil:
+		return p.RabbitMQ.Password
+	case p.RocketMQ != nil:
+		return p.RocketMQ.SecretKey
+	}
+	return ""
+}
+
 // faults of the destination and of the way to it.
 func (p *Publish) faults(to string) (out []fault) {
 	switch to {
