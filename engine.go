@@ -127,6 +127,7 @@ type engine[X any] struct {
 	work     context.Context // ends Drain after Run's context: work in hand lives by it
 
 	trouble atomic.Pointer[error] // the last one that was waited out
+	overdue time.Time             // when watchAge told something; of the fetch loop alone
 
 	mu         sync.Mutex
 	own        Hold // the worker's own token
@@ -292,6 +293,7 @@ func (e *engine[X]) fetchLoop(ctx context.Context) error {
 		n := 0
 		for i := range batches {
 			n += len(batches[i].Deliveries)
+			e.watchAge(&batches[i])
 			e.dispatch(&batches[i])
 		}
 		request.Min, request.Wait = 1, time.Second
