@@ -153,7 +153,7 @@ func (k *Kafka) Check() error {
 
 // Beside gives a section of the file the paths of its files as they are to be opened.
 func (f *File) Beside(k Kafka) Kafka {
-	k.TLS = f.besideTLS(k.TLS)
+	k.TLS = f.BesideTLS(k.TLS)
 	if k.SASL != nil && k.SASL.TokenFile != "" {
 		s := *k.SASL
 		s.TokenFile = f.beside(s.TokenFile)

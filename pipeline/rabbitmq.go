@@ -178,20 +178,6 @@ func rabbitmqFaults(addresses []string, user, password string, external bool, t 
 	return append(out, t.faults("rabbitmq")...)
 }
 
-// RabbitMQ is the source with the paths of its files as they are to be opened.
-func (f *File) RabbitMQ() RabbitMQ {
-	r := *f.Source.RabbitMQ
-	r.TLS = f.besideTLS(r.TLS)
-	return r
-}
-
-// PublishTo is a destination's RabbitMQ with the paths of its files as they are to be
-// opened.
-func (f *File) PublishTo(p PublishRabbitMQ) PublishRabbitMQ {
-	p.TLS = f.besideTLS(p.TLS)
-	return p
-}
-
 // rabbitmq finds what is wrong with the source.
 func (c *checker) rabbitmq() {
 	r := c.file.Source.RabbitMQ

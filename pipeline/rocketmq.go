@@ -96,13 +96,6 @@ func rocketmqFaults(endpoints []string, topic, access, secret string, plaintext 
 	return append(out, t.faults("rocketmq")...)
 }
 
-// RocketMQ is the source with the paths of its files as they are to be opened.
-func (f *File) RocketMQ() RocketMQ {
-	r := *f.Source.RocketMQ
-	r.TLS = f.besideTLS(r.TLS)
-	return r
-}
-
 // rocketmq finds what is wrong with the source.
 func (c *checker) rocketmq() {
 	r := c.file.Source.RocketMQ

@@ -40,8 +40,8 @@ func isAddress(text string) bool {
 	return err == nil && host != "" && bad == nil && n > 0
 }
 
-// besideTLS is with the paths as they are to be opened.
-func (f *File) besideTLS(t *TLS) *TLS {
+// BesideTLS is a section's TLS with the paths as they are to be opened.
+func (f *File) BesideTLS(t *TLS) *TLS {
 	if t == nil {
 		return nil
 	}
