@@ -28,6 +28,8 @@ type Broker struct {
 	// Narrow connects as Source does, and takes at most 8 messages that are not settled;
 	// nil where nothing is taken ahead of Fetch.
 	Narrow func(t testing.TB, destination string) rollcall.Source
+	// Coarse is how much before the time asked for a Tap may begin. Default: 0, exactly.
+	Coarse time.Duration
 	// Partitions is how many a new destination has.
 	Partitions int
 	// Destination and Group are names that no other case uses, where all cases share
@@ -133,6 +135,22 @@ func publish(t testing.TB, s rollcall.Sender, messages ...rollcall.Message) []ro
 		}
 	}
 	return results
+}
+
+// located are positions of what was published to the first partition: the sender's, or
+// where it is told none, those at which a reader finds the messages, in order.
+func located(t testing.TB, b Broker, results []rollcall.PublishResult) []rollcall.PublishResult {
+	t.Helper()
+	if b.Sender(t).Capabilities().Positions || !b.Source(t, b.Destination).Capabilities().Positions {
+		return results
+	}
+	out := make([]rollcall.PublishResult, 0, len(results))
+	for _, batch := range tap(t, b, b.Destination, time.Time{}).read(len(results)) {
+		for _, d := range batch.Deliveries {
+			out = append(out, rollcall.PublishResult{Fate: rollcall.Stored, Position: d.Position})
+		}
+	}
+	return out
 }
 
 // member is an owner that takes what it is given and remembers it.

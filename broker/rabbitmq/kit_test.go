@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/rabbitmq"
+	"github.com/rollcall-mq/rollcall/store/memory"
 )
 
 // names are unique among all cases that share a server, and process is among all test
@@ -35,15 +36,15 @@ func newName() string { return fmt.Sprintf("orders-%x-%d", process[:4], names.Ad
 // of its own, as processes have.
 func harness(address string, kind rabbitmq.Queue) brokertest.Harness {
 	return func(t testing.TB) brokertest.Broker {
-		admin := open(t, address)
 		q := kind
-		q.Name = newName()
-		declare(t, admin, q)
-		config := rabbitmq.SourceConfig{Type: q.Type, SingleActive: q.SingleActive}
+		q.Name = newQueue(t, address, q)
+		t.Cleanup(func() { remove(t, address, q.Name+"-side") })
+		config := rabbitmq.SourceConfig{Type: q.Type, SingleActive: q.SingleActive, Leases: leases(), Lease: 3 * time.Second}
 		return brokertest.Broker{
 			Destination: q.Name, Group: "g-" + q.Name, Partitions: 1,
 			Sender: func(t testing.TB) rollcall.Sender { return open(t, address).Sender() },
 			Source: func(t testing.TB, d string) rollcall.Source { return source(t, open(t, address), d, config) },
+			Coarse: time.Minute, // streams know when a chunk came, in seconds
 			Narrow: func(t testing.TB, d string) rollcall.Source {
 				narrow := config
 				narrow.Prefetch = 8
@@ -92,6 +93,13 @@ func TestKitClassic(t *testing.T) {
 func TestKitSingleActive(t *testing.T) {
 	brokertest.Run(t, harness(real(t), rabbitmq.Queue{SingleActive: true}))
 }
+
+func TestKitStream(t *testing.T) {
+	brokertest.Run(t, harness(real(t), rabbitmq.Queue{Type: rabbitmq.Stream}))
+}
+
+// leases of a store that all workers of a test share.
+func leases() rollcall.Claims { return memory.Open(memory.NewDatabase(memory.Config{})).Claims() }
 
 func real(t testing.TB) string {
 	return os.Getenv("RABBIT")

@@ -2,7 +2,6 @@ package rabbitmq
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -57,7 +56,7 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 		return nil, err
 	}
 	if s.config.Type == Stream {
-		return nil, errors.New("TODO")
+		return s.stream(request, owner), nil
 	}
 	return s.subscribe(request, owner), nil
 }

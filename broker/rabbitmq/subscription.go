@@ -208,21 +208,7 @@ func (s *Subscription) over(n *session) (mine bool) {
 
 // Fetch implements rollcall.Subscription.
 func (s *Subscription) Fetch(ctx context.Context, request rollcall.FetchRequest) ([]rollcall.Batch, error) {
-	deadline := time.NewTimer(request.Wait)
-	defer deadline.Stop()
-	for late := false; ; {
-		batches, changed, err := s.hand(request, late)
-		if changed == nil {
-			return batches, err
-		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			late = true
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+	return waitFor(ctx, request.Wait, func(late bool) ([]rollcall.Batch, <-chan struct{}, error) { return s.hand(request, late) })
 }
 
 // hand over what there is: if it is enough, or late. Else what to wait for.
