@@ -203,7 +203,7 @@ func replay(t *testing.T, b Broker) {
 	for i := range 10 {
 		all = append(all, s.message(0, "", numbered(i)))
 	}
-	results := publish(t, b.Sender(t), all...)
+	results := located(t, b, publish(t, b.Sender(t), all...))
 	for _, from := range []int{0, 1, 7, 9} {
 		m := join(t, b, "w"+numbered(from), func(a rollcall.Assignment) rollcall.Start {
 			start := rollcall.Start{Token: 5}
@@ -267,7 +267,7 @@ func beyondTheEnd(t *testing.T, b Broker) {
 		}
 		return rollcall.Start{Token: 1, Position: rollcall.Position{Incarnation: a.Incarnation, Offset: 1000}}
 	})
-	for range 20 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		batches, err := m.sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 10, Min: 1, Wait: 50 * time.Millisecond})
 		if len(batches) > 0 {
 			t.Fatalf("got %v from a position past the end", bodies(batches))
