@@ -16,9 +16,6 @@ import (
 // DefaultMaxBytes is the default of Config.MaxBytes.
 const DefaultMaxBytes = 4<<20 - propertyBytes
 
-// propertyBytes is the most that the server takes of a message's properties.
-const propertyBytes = 16 << 10
-
 // Config is the settings of a connection to a cluster. The zero value is safe: it
 // encrypts, and verifies the server by the system's roots.
 type Config struct {

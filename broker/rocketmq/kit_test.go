@@ -33,7 +33,7 @@ func fromEnv(t testing.TB, name string) server {
 }
 
 // short times, as the test servers allow.
-var short = rocketmq.SourceConfig{Invisible: 10 * time.Second, Poll: time.Second}
+var short = rocketmq.SourceConfig{Invisible: 3 * time.Second, Poll: time.Second}
 
 // harness makes every case a topic and a group of its own.
 func harness(s server, kind string) brokertest.Harness {

@@ -71,26 +71,21 @@ func (c *Cluster) outgoing(topic string, m *rollcall.Message, kind v2.MessageTyp
 		group := messageGroup(m)
 		system.MessageGroup = &group
 	}
-	return out, c.fits(topic, m, properties)
+	spill(out)
+	return out, c.fits(topic, m, out)
 }
 
 // fits refuses what the server would: the whole batch would be refused with it.
-func (c *Cluster) fits(topic string, m *rollcall.Message, properties map[string]string) error {
-	if size := m.Size(); size > c.config.MaxBytes {
-		return fmt.Errorf("%w: message %q takes %d bytes with its headers, topic %q takes %d (maxMessageSize, Config.MaxBytes)", rollcall.ErrTooLarge, m.ID, size, topic, c.config.MaxBytes)
+func (c *Cluster) fits(topic string, m *rollcall.Message, w *v2.Message) error {
+	most := c.config.MaxBytes
+	if size := m.Size(); size > most {
+		return fmt.Errorf("%w: message %.64q takes %d bytes with its headers, topic %q takes %d (maxMessageSize, Config.MaxBytes)", rollcall.ErrTooLarge, m.ID, size, topic, most)
 	}
-	size := 200 // the server's own
-	for name, value := range properties {
-		size += len(name) + len(value) + 2
-	}
-	if size > propertyBytes || len(properties) > mostProperties {
-		return fmt.Errorf("%w: message %q has %d properties of %d bytes (id, key and headers, as text), RocketMQ takes %d of %d; put them into the body", rollcall.ErrTooLarge, m.ID, len(properties), size, mostProperties, propertyBytes)
+	if size := len(w.Body); size > most+propertyBytes {
+		return fmt.Errorf("%w: message %.64q takes %d bytes, since its id, key and headers are written as text; topic %q takes %d (maxMessageSize, Config.MaxBytes)", rollcall.ErrTooLarge, m.ID, size, topic, most)
 	}
 	return nil
 }
-
-// mostProperties is the server's limit.
-const mostProperties = 128
 
 // wireID is the message's id for RocketMQ's own tools: the same however often it is sent.
 func wireID(m *rollcall.Message) string {
@@ -127,7 +122,7 @@ func (s *Source) incoming(w *v2.Message) rollcall.Message {
 	properties := make(map[string]string, len(w.GetUserProperties())+1)
 	maps.Copy(properties, w.GetUserProperties())
 	body, damage := bodyOf(w)
-	m := rollcall.Message{Destination: s.topic, Body: body, Time: timeOf(w, properties)}
+	m := rollcall.Message{Destination: s.topic, Body: unspill(properties, body), Time: timeOf(w, properties)}
 	if damage != nil {
 		properties[rollcall.StampHeader] = damage.Error() // no base64: no stamp
 	}
