@@ -3,7 +3,8 @@ package rocketmq_test
 import (
 	"fmt"
 	"os"
-	"strings"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,23 +21,28 @@ var (
 	process = rollcall.NewLife()
 )
 
-// server is one that a test uses.
-type server struct {
-	proxy string
-	brokerAdmin
-}
+// shared are the servers of all tests that do nothing to them.
+var (
+	shared   = make(map[string]*server)
+	sharedMu sync.Mutex
+)
 
-func fromEnv(t testing.TB, name string) server {
+func sharedServer(t testing.TB, mode string) *server {
 	t.Helper()
-	proxy, broker, _ := strings.Cut(os.Getenv(name), ",")
-	return server{proxy, brokerAdmin{broker}}
+	sharedMu.Lock()
+	defer sharedMu.Unlock()
+	if shared[mode] == nil {
+		shared[mode] = startIn(t, sharedDir, mode, nil, nil)
+		t.Logf("RocketMQ %s, %s mode", shared[mode].version, mode)
+	}
+	return shared[mode]
 }
 
 // short times, as the test servers allow.
 var short = rocketmq.SourceConfig{Invisible: 3 * time.Second, Poll: time.Second}
 
 // harness makes every case a topic and a group of its own.
-func harness(s server, kind string) brokertest.Harness {
+func harness(s *server, kind string) brokertest.Harness {
 	return func(t testing.TB) brokertest.Broker {
 		topic := newTopic(t, s, kind, 1)
 		config := short
@@ -50,7 +56,7 @@ func harness(s server, kind string) brokertest.Harness {
 }
 
 // newTopic makes a topic that no other test uses, and a group of its name.
-func newTopic(t testing.TB, s server, kind string, queues int) string {
+func newTopic(t testing.TB, s *server, kind string, queues int) string {
 	t.Helper()
 	topic := fmt.Sprintf("orders-%x-%d", process[:4], names.Add(1))
 	s.createTopic(t, topic, kind, queues)
@@ -80,12 +86,12 @@ var patience = func() time.Duration {
 	return time.Minute
 }()
 
-func open(t testing.TB, s server) *rocketmq.Cluster {
+func open(t testing.TB, s *server) *rocketmq.Cluster {
 	t.Helper()
 	return openWith(t, s, rocketmq.Config{})
 }
 
-func openWith(t testing.TB, s server, config rocketmq.Config) *rocketmq.Cluster {
+func openWith(t testing.TB, s *server, config rocketmq.Config) *rocketmq.Cluster {
 	t.Helper()
 	config.Plaintext = config.TLS == nil
 	cluster, err := rocketmq.Open(t.Context(), []string{s.proxy}, config)
@@ -106,7 +112,22 @@ func source(t testing.TB, cluster *rocketmq.Cluster, topic string, config rocket
 }
 
 // TestKitLocal is the acceptance test of broker drivers on a proxy in local mode.
-func TestKitLocal(t *testing.T) { brokertest.Run(t, harness(fromEnv(t, "RK_LOCAL"), "NORMAL")) }
+func TestKitLocal(t *testing.T) { brokertest.Run(t, harness(sharedServer(t, "local"), "NORMAL")) }
 
 // TestKitCluster is the same on a proxy before a cluster.
-func TestKitCluster(t *testing.T) { brokertest.Run(t, harness(fromEnv(t, "RK_CLUSTER"), "NORMAL")) }
+func TestKitCluster(t *testing.T) { brokertest.Run(t, harness(sharedServer(t, "cluster"), "NORMAL")) }
+
+// TestKitFIFO is the part of it that an orderly group can pass: one member has the queue
+// at a time, and nothing behind what it holds is handed over.
+func TestKitFIFO(t *testing.T) {
+	can := []string{"publish-at-deadline", "lanes", "fetch-cancelled", "receipt-of-older-session", "ownership-token-of-the-fetch",
+		"effects-crash-between-steps", "effects-many-workers", "effects-many-senders", "effects-publisher", "publisher-unknown"}
+	for _, c := range brokertest.Cases() {
+		if slices.Contains(can, c.Name) {
+			t.Run(c.Name, func(t *testing.T) {
+				t.Parallel()
+				c.Run(t, harness(sharedServer(t, "local"), "FIFO"))
+			})
+		}
+	}
+}

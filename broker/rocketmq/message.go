@@ -129,12 +129,12 @@ func (s *Source) incoming(w *v2.Message) rollcall.Message {
 	if _, empty := properties[emptyProperty]; empty {
 		m.Body = nil
 	}
+	takeStamp(&m, properties)
 	if key, has := properties[keyProperty]; has {
 		m.Key = bytesOf(key)
-	} else {
-		m.Key = w.GetSystemProperties().GetMessageGroup()
+	} else if m.Stamp.IsZero() {
+		m.Key = w.GetSystemProperties().GetMessageGroup() // of other clients
 	}
-	takeStamp(&m, properties)
 	for _, name := range []string{emptyProperty, keyProperty, timeProperty} {
 		delete(properties, name)
 	}

@@ -14,40 +14,56 @@ import (
 // brokerAdmin speaks the broker's own protocol: what gRPC has no words for.
 type brokerAdmin struct{ addr string }
 
-func (a brokerAdmin) call(t testing.TB, code int, fields map[string]string, body any) map[string]string {
-	t.Helper()
+// remoted is an answer.
+type remoted struct {
+	Code      int
+	Remark    string
+	ExtFields map[string]string
+	body      []byte
+}
+
+func (a brokerAdmin) ask(code int, fields map[string]string, content []byte) (got remoted, err error) {
 	c, err := net.DialTimeout("tcp", a.addr, 5*time.Second)
 	if err != nil {
-		t.Fatal(err)
+		return got, err
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	header, _ := json.Marshal(map[string]any{"code": code, "language": "JAVA", "version": 500, "opaque": 1, "flag": 0, "extFields": fields})
-	var content []byte
-	if body != nil {
-		content, _ = json.Marshal(body)
-	}
 	frame := binary.BigEndian.AppendUint32(nil, uint32(4+len(header)+len(content)))
 	frame = binary.BigEndian.AppendUint32(frame, uint32(len(header)))
 	frame = append(append(frame, header...), content...)
 	if _, err := c.Write(frame); err != nil {
-		t.Fatal(err)
+		return got, err
 	}
 	var size [8]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
-		t.Fatal(err)
+		return got, err
 	}
-	answer := make([]byte, binary.BigEndian.Uint32(size[4:])&0xffffff)
+	n := binary.BigEndian.Uint32(size[4:]) & 0xffffff
+	answer := make([]byte, binary.BigEndian.Uint32(size[:])-4)
 	if _, err := io.ReadFull(c, answer); err != nil {
+		return got, err
+	}
+	got.body = answer[n:]
+	if err := json.Unmarshal(answer[:n], &got); err != nil {
+		return got, err
+	}
+	if got.Code != 0 {
+		return got, fmt.Errorf("code %d answered %d: %s", code, got.Code, got.Remark)
+	}
+	return got, nil
+}
+
+func (a brokerAdmin) call(t testing.TB, code int, fields map[string]string, body any) map[string]string {
+	t.Helper()
+	var content []byte
+	if body != nil {
+		content, _ = json.Marshal(body)
+	}
+	got, err := a.ask(code, fields, content)
+	if err != nil {
 		t.Fatal(err)
-	}
-	var got struct {
-		Code      int
-		Remark    string
-		ExtFields map[string]string
-	}
-	if err := json.Unmarshal(answer, &got); err != nil || got.Code != 0 {
-		t.Fatalf("code %d: %v %s", code, err, answer)
 	}
 	return got.ExtFields
 }
