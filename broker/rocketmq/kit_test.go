@@ -112,14 +112,21 @@ func source(t testing.TB, cluster *rocketmq.Cluster, topic string, config rocket
 }
 
 // TestKitLocal is the acceptance test of broker drivers on a proxy in local mode.
-func TestKitLocal(t *testing.T) { brokertest.Run(t, harness(sharedServer(t, "local"), "NORMAL")) }
+func TestKitLocal(t *testing.T) {
+	t.Parallel()
+	brokertest.Run(t, harness(sharedServer(t, "local"), "NORMAL"))
+}
 
 // TestKitCluster is the same on a proxy before a cluster.
-func TestKitCluster(t *testing.T) { brokertest.Run(t, harness(sharedServer(t, "cluster"), "NORMAL")) }
+func TestKitCluster(t *testing.T) {
+	t.Parallel()
+	brokertest.Run(t, harness(sharedServer(t, "cluster"), "NORMAL"))
+}
 
 // TestKitFIFO is the part of it that an orderly group can pass: one member has the queue
 // at a time, and nothing behind what it holds is handed over.
 func TestKitFIFO(t *testing.T) {
+	t.Parallel()
 	can := []string{"publish-at-deadline", "lanes", "fetch-cancelled", "receipt-of-older-session", "ownership-token-of-the-fetch",
 		"effects-crash-between-steps", "effects-many-workers", "effects-many-senders", "effects-publisher", "publisher-unknown"}
 	for _, c := range brokertest.Cases() {
