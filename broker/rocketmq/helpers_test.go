@@ -123,9 +123,9 @@ func contents(t testing.TB, s *server, topic string) (bodies []string) {
 	t.Helper()
 	name := fmt.Sprintf("all-%s-%d", topic, names.Add(1))
 	s.createGroup(t, name, false, 16)
-	r := subscribe(t, open(t, s), topic, name, rocketmq.SourceConfig{Invisible: 30 * time.Second, Poll: time.Second})
+	r := subscribe(t, open(t, s), topic, name, rocketmq.SourceConfig{Invisible: 30 * time.Second, Poll: time.Second, Ahead: 1000})
 	for deadline := time.Now().Add(patience); ; {
-		got := r.next(100, 200*time.Millisecond)
+		got := r.next(1000, 200*time.Millisecond)
 		for _, d := range got {
 			bodies = append(bodies, string(d.Body))
 		}

@@ -49,10 +49,16 @@ func lib(t testing.TB) string {
 // start makes a server. broker are lines of broker.conf, proxy entries of rmq-proxy.json.
 func start(t testing.TB, mode string, broker, proxy []string) *server {
 	t.Helper()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
 	s := startIn(t, t.TempDir(), mode, broker, proxy)
 	t.Cleanup(func() { s.kill("namesrv", "broker", "proxy") })
 	return s
 }
+
+// slots bounds how many servers there are beside the shared ones: each is two or three
+// JVMs.
+var slots = make(chan struct{}, 2)
 
 func startIn(t testing.TB, dir, mode string, broker, proxy []string) *server {
 	t.Helper()
