@@ -124,7 +124,10 @@ func effectsCrash(t *testing.T, h Harness) {
 	}
 	for _, by := range [][]rollcall.Strategy{nil, rolls, {rollcall.ByKey}} {
 		for _, step := range steps {
-			crashAt(t, h(t).withDefaults(), by, step)
+			t.Run(fmt.Sprintf("%s-%v", step, by), func(t *testing.T) {
+				t.Parallel() // a queue brings what a killed worker had only after a while
+				crashAt(t, h(t).withDefaults(), by, step)
+			})
 		}
 	}
 }
