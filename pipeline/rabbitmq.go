@@ -139,6 +139,9 @@ func rabbitmqDestination(name string) *fault {
 	return nil
 }
 
+// IsExchange says that a destination of RabbitMQ is an exchange with a routing key.
+func IsExchange(destination string) bool { return strings.HasPrefix(destination, exchangePrefix) }
+
 // exchangePrefix begins the name of a destination that is an exchange.
 const exchangePrefix = "exchange:"
 

@@ -26,7 +26,7 @@ func openRabbitMQ(ctx context.Context, a *app, f *pipeline.File, claims rollcall
 	if at.Declare != nil {
 		err = cluster.Declare(ctx, declared(at))
 	}
-	if err == nil {
+	if err == nil && !pipeline.IsExchange(at.Queue) { // which is only sent to
 		b.source, err = cluster.Source(ctx, at.Queue, rabbitmq.SourceConfig{Type: rabbitmq.QueueType(at.Type), SingleActive: at.SingleActive,
 			Prefetch: at.Prefetch, Late: f.Source.Late, Leases: claims, Lease: at.Lease, AcceptLost: at.AcceptLost})
 	}

@@ -41,7 +41,7 @@ func StartRabbitMQ(t testing.TB, n int, config Config) *RabbitMQCluster {
 func (c *RabbitMQCluster) start(config Config) error {
 	together := map[string]string{"cookie": newCookie(), "cluster_formation.peer_discovery_backend": "classic_config", "cluster_partition_handling": "ignore"}
 	for i, s := range c.Nodes {
-		together[fmt.Sprintf("cluster_formation.classic_config.nodes.%d", i+1)] = s.node()
+		together[fmt.Sprintf("cluster_formation.classic_config.nodes.%d", i+1)] = s.Name()
 	}
 	for _, s := range c.Nodes {
 		maps.Copy(s.Settings, together)
@@ -61,8 +61,8 @@ func (c *RabbitMQCluster) start(config Config) error {
 	return c.Ready()
 }
 
-// node is the name by which the nodes know this one.
-func (s *Server) node() string { return "r" + s.port() + "@localhost" }
+// Name is that by which the nodes know this one.
+func (s *Server) Name() string { return "r" + s.port() + "@localhost" }
 
 // Addrs are the addresses of all nodes, those that do not run too.
 func (c *RabbitMQCluster) Addrs() (addrs []string) {

@@ -242,3 +242,6 @@ func rocketKey(dir string) error {
 	}
 	return nil
 }
+
+// RocketMQHome is where scripts/servers put it.
+func RocketMQHome() string { return rocketHome }
