@@ -179,81 +179,81 @@ func TestCutWhileConsuming(t *testing.T) {
 // never has a leader again (measured; docs/rabbitmq.md).
 const settled = 6 * time.Second
 
-// TestKilledWhilePublishing: the server dies by SIGKILL with messages in flight, and
-// comes back.
+// TestKilledWhilePublishing: the server dies by SIGKILL with messages in flight to
+// queues of all types, and comes back.
 func TestKilledWhilePublishing(t *testing.T) {
 	t.Parallel()
 	server := start(t, "", "")
-	queues := make(map[rabbitmq.QueueType]string)
-	for _, kind := range []rabbitmq.QueueType{rabbitmq.Quorum, rabbitmq.Classic, rabbitmq.Stream} {
-		queues[kind] = newQueue(t, server.Addr, rabbitmq.Queue{Type: kind})
+	kinds := []rabbitmq.QueueType{rabbitmq.Quorum, rabbitmq.Classic, rabbitmq.Stream}
+	loads := make([]*load, len(kinds))
+	for i, kind := range kinds {
+		loads[i] = &load{s: open(t, server.Addr).Sender(), n: newNumbering(newQueue(t, server.Addr, rabbitmq.Queue{Type: kind})), fates: newTally()}
 	}
 	time.Sleep(settled)
-	for kind, queue := range queues {
-		s := open(t, server.Addr).Sender()
-		n, fates := newNumbering(queue), newTally()
-		stored(t, s, queue, n.messages(100)...)
-		var mu sync.Mutex
-		stop := make(chan struct{})
-		var all sync.WaitGroup
-		for range 2 {
-			all.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					mu.Lock()
-					ms := n.messages(100)
-					mu.Unlock()
-					ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-					results := s.Publish(ctx, queue, ms)
-					cancel()
-					mu.Lock()
-					fates.add(ms, results)
-					mu.Unlock()
-				}
-			})
-		}
-		enough := func(f rollcall.Fate, most int) func() bool {
-			return func() bool {
-				mu.Lock()
-				defer mu.Unlock()
-				return len(fates[f]) > most
-			}
-		}
-		wait(t, "messages to be stored", enough(rollcall.Stored, 2000))
-		pid := server.Pid()
-		server.Kill()
-		wait(t, "messages in flight to be in doubt", enough(rollcall.Unknown, 100))
-		close(stop)
-		all.Wait()
-		server.Restart()
-		ready := time.Now()
-		last := n.messages(100)
-		wait(t, "all to go on", func() bool { // a stream is away for a moment, and says so
-			results := s.Publish(soon(t), queue, last)
-			for _, r := range results {
-				if r.Fate == rollcall.Refused {
-					t.Fatalf("refused, though the queue is there: %v", r.Err)
-				}
-			}
-			return results[0].Fate == rollcall.Stored && results[99].Fate == rollcall.Stored
-		})
-		back := time.Since(ready)
-		var there map[string]int
-		if kind == rabbitmq.Stream {
-			there = tapAll(t, server.Addr, queue)
-		} else {
-			there = drain(t, server.Addr, queue)
-		}
-		fates.check(t, there)
-		if back > 2*time.Second {
-			t.Errorf("the first 100 messages were stored %v after the server was ready", back)
-		}
-		t.Logf("%s: pid %d killed; %d stored, %d unknown, %d there; back after %v", kind, pid, len(fates[rollcall.Stored]), len(fates[rollcall.Unknown]), len(there), back)
+	var all sync.WaitGroup
+	stop, halt := context.WithCancel(t.Context())
+	for _, l := range loads {
+		all.Go(func() { l.run(stop) })
 	}
+	for _, l := range loads {
+		wait(t, "messages to be stored", func() bool { return l.count(rollcall.Stored) > 1000 })
+	}
+	pid := server.Pid()
+	server.Kill()
+	for _, l := range loads {
+		wait(t, "messages in flight to be in doubt", func() bool { return l.count(rollcall.Unknown) >= 100 })
+	}
+	halt()
+	all.Wait()
+	server.Restart()
+	ready := time.Now()
+	for i, l := range loads {
+		last := l.n.messages(100)
+		var results []rollcall.PublishResult
+		wait(t, string(kinds[i])+" to go on", func() bool { // a stream is away for a moment, and says so
+			results = l.s.Publish(soon(t), l.n.destination, last)
+			return results[0].Fate != rollcall.Unknown
+		})
+		l.fates.add(last, results)
+		back := time.Since(ready)
+		if results[99].Fate != rollcall.Stored || back > 2*time.Second {
+			t.Errorf("%s: %v %v, %v after the server was ready", kinds[i], results[99].Fate, results[99].Err, back)
+		}
+		var there map[string]int
+		if kinds[i] == rabbitmq.Stream {
+			there = tapAll(t, server.Addr, l.n.destination)
+		} else {
+			there = drain(t, server.Addr, l.n.destination)
+		}
+		l.fates.check(t, there)
+		t.Logf("%s: pid %d killed; %d stored, %d unknown, %d there; back after %v", kinds[i], pid, l.count(rollcall.Stored), l.count(rollcall.Unknown), len(there), back)
+	}
+}
+
+// load publishes to one queue and remembers what it was told.
+type load struct {
+	s     *rabbitmq.Sender
+	n     *numbering
+	mu    sync.Mutex
+	fates tally
+}
+
+func (l *load) run(stop context.Context) {
+	for stop.Err() == nil {
+		ms := l.n.messages(100)
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		results := l.s.Publish(ctx, l.n.destination, ms)
+		cancel()
+		l.mu.Lock()
+		l.fates.add(ms, results)
+		l.mu.Unlock()
+	}
+}
+
+func (l *load) count(f rollcall.Fate) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.fates[f])
 }
 
 // tapAll is all that is in a stream.
