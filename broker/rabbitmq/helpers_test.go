@@ -3,6 +3,7 @@ package rabbitmq_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -83,6 +84,8 @@ func (s *numbering) messages(n int) []rollcall.Message {
 }
 
 func number(n int) string { return fmt.Sprintf("m%06d", n) }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // soon is a context for what a test waits for.
 func soon(t testing.TB) context.Context {
