@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -301,6 +302,16 @@ func bodies(batches []rollcall.Batch) (out []string) {
 		}
 	}
 	return out
+}
+
+// asStored is what came, in the order of storing where the broker keeps it; else sorted:
+// the cases number their messages so that it is the same.
+func asStored(t testing.TB, b Broker, came []string) []string {
+	t.Helper()
+	if !b.Source(t, b.Destination).Capabilities().Ordered {
+		slices.Sort(came)
+	}
+	return came
 }
 
 func settleAll(batches []rollcall.Batch, verb rollcall.Verb) (out []rollcall.Settlement) {

@@ -22,6 +22,7 @@ func fetchCases() []Case {
 		{"replay", one(replay)},
 		{"other-incarnation", one(otherIncarnation)},
 		{"beyond-the-end", one(beyondTheEnd)},
+		{"empty", one(empty)},
 	}
 }
 
@@ -49,7 +50,7 @@ func fetchBounds(t *testing.T, b Broker) {
 		}
 		got = append(got, bodies(batches)...)
 	}
-	if !slices.IsSorted(got) || len(got) != 25 {
+	if !slices.IsSorted(asStored(t, b, got)) || len(slices.Compact(got)) != 25 {
 		t.Fatalf("got %v", got)
 	}
 	m.nothing("though all were handed over already")
@@ -183,7 +184,7 @@ func restart(t *testing.T, b Broker) {
 		t.Fatal(err)
 	}
 	after := m.read(2)
-	if !slices.Equal(bodies(after), []string{"one", "two"}) || after[0].Token != old+100 || before[0].Token != old {
+	if !slices.Equal(asStored(t, b, bodies(after)), []string{"one", "two"}) || after[0].Token != old+100 || before[0].Token != old {
 		t.Fatalf("after the restart: %v under token %d, want both under %d", bodies(after), after[0].Token, old+100)
 	}
 	err := m.sub.Restart(context.Background(), rollcall.Partition{Destination: b.Destination, Number: 999}, rollcall.Start{Token: 1})
@@ -276,4 +277,38 @@ func beyondTheEnd(t *testing.T, b Broker) {
 		}
 	}
 	t.Fatal("a position past the end was not reported as damage")
+}
+
+// empty: a subscription without positions is empty when nothing waits and nothing that
+// it was given is unsettled.
+func empty(t *testing.T, b Broker) {
+	if b.Source(t, b.Destination).Capabilities().Positions {
+		return // Measurer tells
+	}
+	s := newStamper(b)
+	sender := b.Sender(t)
+	publish(t, sender, s.message(0, "", "one"))
+	m := join(t, b, "w", nil)
+	is := func() bool {
+		empty, err := m.sub.(rollcall.Emptier).Empty(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return empty
+	}
+	got := m.read(1)
+	if is() {
+		t.Fatal("it is empty though what it was given is not settled")
+	}
+	for _, err := range m.sub.Settle(context.Background(), settleAll(got, rollcall.Ack)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(t, "it to be empty", func() bool { m.nothing("though all is settled"); return is() })
+	publish(t, sender, s.message(0, "", "two"))
+	if is() {
+		t.Fatal("it is empty though a message waits")
+	}
+	m.read(1)
 }

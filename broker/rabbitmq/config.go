@@ -63,7 +63,7 @@ type SourceConfig struct {
 	// Late is how late the broker can bring a message again, if somebody knows.
 	// Default: 0, not known.
 	Late time.Duration
-	// Leases say whose a stream is. Streams need them. Default: none.
+	// Leases say whose a stream is: Subscribe needs them, a Tap does not. Default: none.
 	Leases rollcall.Claims
 	// Lease is how long a worker that is gone keeps its stream from others.
 	// Default: 15 s.
@@ -131,9 +131,6 @@ func (c SourceConfig) check() error {
 	switch c.Type {
 	case Quorum, Classic:
 	case Stream:
-		if c.Leases == nil {
-			return configError("Leases", "none", "whose a stream is, is a lease in the store: give the store's claims")
-		}
 		if c.SingleActive {
 			return configError("SingleActive", true, "a stream has one worker of a group at a time anyway: take it out")
 		}
@@ -158,5 +155,5 @@ const (
 )
 
 func configError(field string, value any, next string) error {
-	return fmt.Errorf("%w: rabbitmq: %s: %v: %s", rollcall.ErrConfig, field, value, next)
+	return fmt.Errorf("%w: rabbitmq: %s: %v; %s", rollcall.ErrConfig, field, value, next)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package rabbitmq_test
 
 import (
@@ -12,6 +14,7 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/rabbitmq"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/memory"
 )
 
@@ -84,23 +87,48 @@ func source(t testing.TB, c *rabbitmq.Cluster, queue string, config rabbitmq.Sou
 	return s
 }
 
-func TestKitQuorum(t *testing.T) { brokertest.Run(t, harness(real(t), rabbitmq.Queue{})) }
+// onEach runs a test with every server that we know: one node of 3.10, and of 4.0.
+func onEach(t *testing.T, run func(t *testing.T, address string)) {
+	for _, spec := range []*servers.Spec{servers.RabbitMQ, servers.RabbitMQ4} {
+		t.Run(spec.Name, func(t *testing.T) {
+			t.Parallel()
+			address := servers.Shared(t, spec).Addr
+			t.Logf("RabbitMQ %s", open(t, address).Sender().Capabilities().Version)
+			run(t, address)
+		})
+	}
+}
+
+func TestKitQuorum(t *testing.T) {
+	onEach(t, func(t *testing.T, address string) { brokertest.Run(t, harness(address, rabbitmq.Queue{})) })
+}
 
 func TestKitClassic(t *testing.T) {
-	brokertest.Run(t, harness(real(t), rabbitmq.Queue{Type: rabbitmq.Classic}))
+	onEach(t, func(t *testing.T, address string) {
+		brokertest.Run(t, harness(address, rabbitmq.Queue{Type: rabbitmq.Classic}))
+	})
 }
 
 func TestKitSingleActive(t *testing.T) {
-	brokertest.Run(t, harness(real(t), rabbitmq.Queue{SingleActive: true}))
+	onEach(t, func(t *testing.T, address string) {
+		brokertest.Run(t, harness(address, rabbitmq.Queue{SingleActive: true}))
+	})
 }
 
 func TestKitStream(t *testing.T) {
-	brokertest.Run(t, harness(real(t), rabbitmq.Queue{Type: rabbitmq.Stream}))
+	onEach(t, func(t *testing.T, address string) {
+		brokertest.Run(t, harness(address, rabbitmq.Queue{Type: rabbitmq.Stream}))
+	})
+}
+
+// TestKitThreeNodes: quorum queues with a replica on each of three nodes.
+func TestKitThreeNodes(t *testing.T) {
+	nodes := servers.StartRabbitMQ(t, 3, servers.Config{}).Addrs()
+	brokertest.Run(t, harness(strings.Join(nodes, ","), rabbitmq.Queue{}))
 }
 
 // leases of a store that all workers of a test share.
 func leases() rollcall.Claims { return memory.Open(memory.NewDatabase(memory.Config{})).Claims() }
 
-func real(t testing.TB) string {
-	return os.Getenv("RABBIT")
-}
+// real is the server of 3.10 that tests share.
+func real(t testing.TB) string { return servers.Shared(t, servers.RabbitMQ).Addr }

@@ -52,6 +52,9 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 	if request.Group == "" {
 		return nil, configError("group", `""`, "give the group a name")
 	}
+	if s.config.Type == Stream && s.config.Leases == nil {
+		return nil, configError("Leases", "none", "whose a stream is, is a lease in the store: give the store's claims")
+	}
 	if _, err := s.cluster.ready(ctx, s.queue); err != nil {
 		return nil, err
 	}

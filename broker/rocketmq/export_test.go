@@ -1,0 +1,37 @@
+package rocketmq
+
+import (
+	"context"
+
+	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+
+	"github.com/rollcall-mq/rollcall"
+)
+
+// Forge makes the handle behind a receipt another one.
+func (s *Subscription) Forge(r rollcall.Receipt, handle string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[r.Number].handle = handle
+}
+
+// Stub is the bare protocol, with a context that is signed as a sender's.
+func (c *Cluster) Stub(ctx context.Context) (context.Context, v2.MessagingServiceClient) {
+	return c.sending.signed(ctx), c.access.stub
+}
+
+// End tells the server of a transaction.
+func (c *Cluster) End(ctx context.Context, topic, messageID, transactionID string, d Decision) error {
+	return c.end(ctx, &half{c.access, topic, messageID, transactionID}, d, v2.TransactionSource_SOURCE_CLIENT)
+}
+
+// Outgoing is a message as it goes over the wire.
+func (c *Cluster) Outgoing(topic string, m *rollcall.Message) (*v2.Message, error) {
+	return c.outgoing(topic, m, v2.MessageType_NORMAL)
+}
+
+// Batches counts the batches that messages are sent in.
+func (c *Cluster) Batches(topic string, messages []rollcall.Message) int {
+	p := &call{cluster: c, topic: topic, kind: v2.MessageType_NORMAL, results: make([]rollcall.PublishResult, len(messages))}
+	return len(batches(p.pack(messages)))
+}

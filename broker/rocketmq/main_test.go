@@ -1,0 +1,39 @@
+package rocketmq_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/rollcall-mq/rollcall/internal/servers"
+)
+
+// sideBySide is how many tests run together: they wait for redeliveries most of the time,
+// not for a processor.
+const sideBySide = "24"
+
+// sharedDir is where the shared servers live.
+var sharedDir string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	flag.Parse()
+	_ = flag.Set("test.parallel", sideBySide)
+	var err error
+	if sharedDir, err = os.MkdirTemp("", "rocketmq-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(sharedDir) }()
+	code := m.Run()
+	for _, s := range shared {
+		s.kill("namesrv", "broker", "proxy")
+	}
+	if err := servers.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
