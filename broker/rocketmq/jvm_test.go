@@ -29,6 +29,7 @@ type server struct {
 
 	dir   string
 	mode  string
+	tls   bool
 	names string
 	mu    sync.Mutex
 	jvms  map[string]*exec.Cmd
@@ -51,9 +52,24 @@ func start(t testing.TB, mode string, broker, proxy []string) *server {
 	t.Helper()
 	slots <- struct{}{}
 	t.Cleanup(func() { <-slots })
-	s := startIn(t, t.TempDir(), mode, broker, proxy)
-	t.Cleanup(func() { s.kill("namesrv", "broker", "proxy") })
+	s := new(server)
+	startAs(t, s, mode, broker, proxy)
 	return s
+}
+
+// startAs starts a server that knows more of itself already.
+func startAs(t testing.TB, s *server, mode string, broker, proxy []string) {
+	t.Helper()
+	s.dir, s.mode, s.jvms = filepath.Join(t.TempDir(), mode), mode, make(map[string]*exec.Cmd)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.logs())
+		}
+		s.kill("namesrv", "broker", "proxy")
+	})
+	if err := s.boot(t, broker, proxy); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // slots bounds how many servers there are beside the shared ones: each is two or three
@@ -130,11 +146,17 @@ func (s *server) restart(t testing.TB) {
 // serves waits until a client is taken.
 func (s *server) serves(t testing.TB) {
 	t.Helper()
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Log(last)
+		}
+	}()
 	wait(t, "the proxy to take clients", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		c, err := rocketmq.Open(ctx, []string{s.proxy}, rocketmq.Config{Plaintext: true, Warn: func(string) {}})
-		if err == nil {
+		if last = err; err == nil {
 			c.Close()
 		}
 		return err == nil || errors.Is(err, rocketmq.ErrRefused)
@@ -145,7 +167,7 @@ func (s *server) serves(t testing.TB) {
 // lost, and the next comes 10 s later.
 func (s *server) registered(t testing.TB) {
 	t.Helper()
-	names := brokerAdmin{s.names}
+	names := brokerAdmin{addr: s.names}
 	wait(t, "the broker to be known", func() bool {
 		if body, err := names.ask(106, nil, nil); err == nil && strings.Contains(string(body.body), "broker-a") {
 			return true
@@ -172,7 +194,8 @@ func (s *server) run(t testing.TB, name string) {
 	args := []string{"-Xss512k", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms128m", "-Xmx256m", "-XX:MaxDirectMemorySize=512m",
 		"-Dio.netty.tryReflectionSetAccessible=true", "--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
 		"--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
-		"-Dtls.server.mode=disabled", "-Duser.home=" + s.dir, "-Djava.io.tmpdir=" + s.dir + "/tmp", "-Djava.net.preferIPv4Stack=true",
+		"-Dtls.server.mode=" + s.encryption(), "-Dtls.test.mode.enable=false", "-Dtls.server.keyPath=" + s.dir + "/conf/tls.key", "-Dtls.server.certPath=" + s.dir + "/conf/tls.crt",
+		"-Duser.home=" + s.dir, "-Djava.io.tmpdir=" + s.dir + "/tmp", "-Djava.net.preferIPv4Stack=true",
 		"-Drmq.log.file=" + s.dir + "/log/" + name + ".log", "-Drmq.logback.configurationFile=" + s.dir + "/conf/logback.xml", "-cp", lib(t) + "/*"}
 	conf := s.dir + "/conf/"
 	switch name {
@@ -200,6 +223,14 @@ func (s *server) run(t testing.TB, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.jvms[name] = cmd
+}
+
+// encryption of the proxy: both with and without, or none, which starts sooner.
+func (s *server) encryption() string {
+	if s.tls {
+		return "permissive"
+	}
+	return "disabled"
 }
 
 func (s *server) pid(name string) int {
@@ -233,4 +264,14 @@ func (s *server) kill(names ...string) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// logs are the ends of what the processes wrote.
+func (s *server) logs() (out string) {
+	files, _ := filepath.Glob(filepath.Join(s.dir, "log", "*"))
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		out += fmt.Sprintf("%s:\n%s\n", filepath.Base(f), text[max(0, len(text)-1500):])
+	}
+	return out
 }
