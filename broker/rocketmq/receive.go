@@ -154,13 +154,13 @@ func (r *receiver) explain(err error) error {
 	s := r.subscription
 	switch codeOf(err) {
 	case v2.Code_CONSUMER_GROUP_NOT_FOUND:
-		return fmt.Errorf("%w; make it: mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -g %s -m true", err, s.group)
+		return fmt.Errorf("%w; %s", err, createGroup(s.group))
 	case v2.Code_TOPIC_NOT_FOUND:
 		return fmt.Errorf("%w; %s", err, create(s.source.topic))
 	case v2.Code_ILLEGAL_INVISIBLE_TIME:
 		return fmt.Errorf("%w: %w; SourceConfig.Invisible is %v, and the server takes 10 s to 12 h", rollcall.ErrConfig, err, s.source.config.Invisible)
 	case v2.Code_INTERNAL_SERVER_ERROR:
-		return fmt.Errorf("%w; does the group exist? mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -g %s -m true", err, s.group)
+		return fmt.Errorf("%w; if the group does not exist, %s", err, createGroup(s.group))
 	}
 	return err
 }
