@@ -242,14 +242,6 @@ func (s *server) pid(name string) int {
 	return 0
 }
 
-// brokerJVM is the process in which the broker runs.
-func (s *server) brokerJVM() string {
-	if s.mode == "local" {
-		return "proxy"
-	}
-	return "broker"
-}
-
 // kill ends processes by SIGKILL and returns when they are gone.
 func (s *server) kill(names ...string) (pids []int) {
 	for _, name := range names {

@@ -107,12 +107,3 @@ func (a brokerAdmin) createGroup(t testing.TB, name string, orderly bool, retryM
 	a.call(t, 200, nil, map[string]any{"groupName": name, "consumeEnable": true, "consumeFromMinEnable": true, "consumeBroadcastEnable": true,
 		"consumeMessageOrderly": orderly, "retryQueueNums": 1, "retryMaxTimes": retryMax, "brokerId": 0, "whichBrokerWhenConsumeSlowly": 1, "notifyConsumerIdsChangedEnable": true})
 }
-
-func (a brokerAdmin) maxOffset(t testing.TB, topic string, queue int) int64 {
-	t.Helper()
-	n, err := strconv.ParseInt(a.call(t, 30, map[string]string{"topic": topic, "queueId": fmt.Sprint(queue)}, nil)["offset"], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
