@@ -32,7 +32,7 @@ type server struct {
 	tls   bool
 	names string
 	mu    sync.Mutex
-	jvms  map[string]*exec.Cmd
+	jvms  map[string]*jvm
 }
 
 // lib is where the jars are: those of scripts/servers, or as said.
@@ -60,7 +60,7 @@ func start(t testing.TB, mode string, broker, proxy []string) *server {
 // startAs starts a server that knows more of itself already.
 func startAs(t testing.TB, s *server, mode string, broker, proxy []string) {
 	t.Helper()
-	s.dir, s.mode, s.jvms = filepath.Join(t.TempDir(), mode), mode, make(map[string]*exec.Cmd)
+	s.dir, s.mode, s.jvms = filepath.Join(t.TempDir(), mode), mode, make(map[string]*jvm)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.logs())
@@ -78,7 +78,7 @@ var slots = make(chan struct{}, 2)
 
 func startIn(t testing.TB, dir, mode string, broker, proxy []string) *server {
 	t.Helper()
-	s := &server{dir: filepath.Join(dir, mode), mode: mode, jvms: make(map[string]*exec.Cmd)}
+	s := &server{dir: filepath.Join(dir, mode), mode: mode, jvms: make(map[string]*jvm)}
 	if err := s.boot(t, broker, proxy); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,10 @@ func (s *server) serves(t testing.TB) {
 			t.Log(last)
 		}
 	}()
-	wait(t, "the proxy to take clients", func() bool {
+	within(t, startPatience, "the proxy to take clients", func() bool {
+		if s.gone("proxy") { // it gives up when the broker is slow to take its topic
+			s.run(t, "proxy")
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		c, err := rocketmq.Open(ctx, []string{s.proxy}, rocketmq.Config{Plaintext: true, Warn: func(string) {}})
@@ -168,7 +171,7 @@ func (s *server) serves(t testing.TB) {
 func (s *server) registered(t testing.TB) {
 	t.Helper()
 	names := brokerAdmin{addr: s.names}
-	wait(t, "the broker to be known", func() bool {
+	within(t, startPatience, "the broker to be known", func() bool {
 		if body, err := names.ask(106, nil, nil); err == nil && strings.Contains(string(body.body), "broker-a") {
 			return true
 		}
@@ -222,7 +225,30 @@ func (s *server) run(t testing.TB, name string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jvms[name] = cmd
+	j := &jvm{cmd, make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(j.ended)
+	}()
+	s.jvms[name] = j
+}
+
+// jvm is one process.
+type jvm struct {
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// gone says whether a process has ended by itself.
+func (s *server) gone(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.jvms[name].ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // encryption of the proxy: both with and without, or none, which starts sooner.
@@ -252,7 +278,7 @@ func (s *server) kill(names ...string) (pids []int) {
 		if cmd != nil {
 			pids = append(pids, cmd.Process.Pid)
 			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			<-cmd.ended
 		}
 	}
 	return pids
@@ -267,3 +293,6 @@ func (s *server) logs() (out string) {
 	}
 	return out
 }
+
+// startPatience is how long a server may take to come up while others do.
+const startPatience = 3 * time.Minute

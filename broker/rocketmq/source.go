@@ -99,7 +99,8 @@ func (s *Source) orderly(group string) func(*v2.Settings) error {
 	}
 }
 
-// createGroup is how a group is made. Without -m true a new group may begin at the end.
+// createGroup is how a group is made. Without -m true a new one may begin at the end, and
+// without -r a message is given up after 17 deliveries, to workers that died too.
 func createGroup(group string) string {
-	return "make it: mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -m true -g " + group
+	return "make it: mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -m true -r 1000 -g " + group
 }
