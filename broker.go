@@ -204,8 +204,8 @@ type (
 	// anything left: it makes `run --until-empty` possible there.
 	Emptier interface {
 		// Empty says that nothing waits to be handed over to us, neither in the broker,
-		// as far as it tells, nor in what the driver holds. What was handed over to
-		// others and not settled may still come: the broker does not tell of it.
+		// as far as it tells, nor in what the driver holds, and that all that was handed
+		// over to us is settled. What others hold unsettled may still come.
 		Empty(ctx context.Context) (bool, error)
 	}
 	// Tapper reads what lies in the partitions of the Source and what comes,

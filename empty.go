@@ -8,12 +8,58 @@ import (
 	"github.com/rollcall-mq/rollcall/internal/protocol"
 )
 
-// watchEmpty ends the run when all that was measured is finished.
-func (e *engine[X]) watchEmpty(ctx context.Context, extents []Extent, end context.CancelCauseFunc) {
+// untilEmpty is what says that all is finished: where there are positions, that those
+// there are now are in the rolls; else the subscription, for emptyFor.
+func (e *engine[X]) untilEmpty(ctx context.Context) (func(context.Context) (bool, error), error) {
+	if !e.can.Positions {
+		return e.quiet(), nil
+	}
+	m, ok := e.source.(Measurer)
+	if !ok {
+		return nil, configError("source", e.can.Broker, "it cannot say how much it holds; use Run")
+	}
+	extents, err := e.measure(ctx, m)
+	return func(ctx context.Context) (bool, error) { return e.finished(ctx, extents) }, err
+}
+
+// emptyFor is how long a subscription must be empty. A broker may have sent what has
+// not arrived yet, and one that takes a moment to notice a dead worker has its messages.
+const emptyFor = time.Second
+
+// quiet is true once the subscription was empty, and nothing waited, for emptyFor.
+func (e *engine[X]) quiet() func(context.Context) (bool, error) {
+	var since time.Time
+	return func(ctx context.Context) (bool, error) {
+		s, ok := e.subscription().(Emptier)
+		if !ok {
+			return false, configError("source", e.can.Broker, "it cannot say whether it holds anything; use Run")
+		}
+		empty, err := s.Empty(ctx)
+		if err == nil && empty {
+			empty, err = e.nothingWaits(ctx)
+		}
+		now := e.config.Clock.Now()
+		if err != nil || !empty {
+			since = time.Time{}
+			return false, err
+		}
+		if since.IsZero() {
+			since = now
+		}
+		return now.Sub(since) >= emptyFor, nil
+	}
+}
+
+// watchEmpty ends the run when all is finished.
+func (e *engine[X]) watchEmpty(ctx context.Context, finished func(context.Context) (bool, error), end context.CancelCauseFunc) {
 	for {
-		done, err := e.finished(ctx, extents)
+		done, err := finished(ctx)
 		if done {
 			end(errEmpty)
+			return
+		}
+		if err != nil && lasting(err) && ctx.Err() == nil {
+			end(err)
 			return
 		}
 		if err != nil && ctx.Err() == nil {

@@ -68,25 +68,21 @@ func (c ConsumerConfig) Check(group string, can Capabilities) error {
 }
 
 // RunUntilEmpty works until what lies in the source now is finished, by this
-// worker or others, messages set aside for a retry included, and drains.
+// worker or others, messages set aside for a retry included, and drains. Where there
+// are no positions it ends when nothing waits to be handed over any more: what other
+// workers have in hand is theirs to finish.
 func (c *Consumer[X]) RunUntilEmpty(ctx context.Context) error {
-	m, ok := c.source.(Measurer)
-	if !ok {
-		return configError("source", c.source.Capabilities().Broker, "it cannot say how much it holds; use Run")
-	}
 	e, err := c.engine()
 	if err != nil {
 		return err
 	}
-	extents, err := e.measure(ctx, m)
+	finished, err := e.untilEmpty(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err = e.run(ctx, func(ctx context.Context) {
-		e.watchEmpty(ctx, extents, cancel)
-	})
+	err = e.run(ctx, func(ctx context.Context) { e.watchEmpty(ctx, finished, cancel) })
 	if err != nil {
 		return err
 	}
@@ -131,6 +127,7 @@ type engine[X any] struct {
 	work     context.Context // ends Drain after Run's context: work in hand lives by it
 
 	trouble atomic.Pointer[error] // the last one that was waited out
+	overdue time.Time             // when watchAge told something; of the fetch loop alone
 
 	mu         sync.Mutex
 	own        Hold // the worker's own token
@@ -296,6 +293,7 @@ func (e *engine[X]) fetchLoop(ctx context.Context) error {
 		n := 0
 		for i := range batches {
 			n += len(batches[i].Deliveries)
+			e.watchAge(&batches[i])
 			e.dispatch(&batches[i])
 		}
 		request.Min, request.Wait = 1, time.Second

@@ -97,6 +97,14 @@ type Remade struct {
 	Done        uint64
 }
 
+// Overdue: a message lay in a queue for longer than the source was said to keep one
+// (Capabilities.Late), or, where nothing was said, than records are kept: a repeat that
+// comes as late is New.
+type Overdue struct {
+	Destination string
+	Age, Limit  time.Duration
+}
+
 // Expired: dead letters that were discarded because of their age.
 type Expired struct{ Rows int }
 
@@ -110,6 +118,7 @@ type BooksFailed struct {
 
 func (Committed) event()    {}
 func (SetAside) event()     {}
+func (Overdue) event()      {}
 func (InDoubt) event()      {}
 func (Fenced) event()       {}
 func (Paused) event()       {}
@@ -171,6 +180,8 @@ func (o slogObserver) Observe(event Event) {
 			"results", e.Swept.Results, "claims", e.Swept.Claims, "fenced", e.Swept.Fenced}
 	case Remade:
 		name, args = "the destination was made again, or is another one: it is read from its beginning", []any{"destination", e.Destination, "done_before", e.Done}
+	case Overdue:
+		name, args = "a message lay longer than repeats are surely recognised", []any{"destination", e.Destination, "age", e.Age, "limit", e.Limit}
 	case Expired:
 		name, args = "dead letters discarded because of their age", []any{"rows", e.Rows}
 	}

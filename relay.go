@@ -199,29 +199,41 @@ func takeDamaged(rows *[]OutboxRow) (damaged []OutboxRow) {
 	return damaged
 }
 
-// stampRows numbers the rows that have no stamp yet.
+// stampRows numbers the rows that have no stamp yet, and picks the partition of those that
+// came with another sender's.
 func (r *Relay[X]) stampRows(ctx context.Context, rows []OutboxRow) ([]OutboxRow, error) {
 	now := r.config.Clock.Now()
 	var fresh []OutboxRow
 	for i := range rows {
 		m := &rows[i].Message
-		if !m.Stamp.IsZero() {
+		if !m.Stamp.IsZero() && m.Partition != Unpicked {
 			continue
 		}
-		s := r.stamps[m.Destination]
-		if s == nil {
-			lanes, err := r.sender.Lanes(ctx, m.Destination)
-			if err != nil {
-				return nil, fmt.Errorf("outbox row %d: %w", rows[i].ID, err)
-			}
-			s = newStamper(r.life, m.Destination, lanes)
-			r.stamps[m.Destination] = s
+		s, err := r.stamper(ctx, m.Destination)
+		if err != nil {
+			return nil, fmt.Errorf("outbox row %d: %w", rows[i].ID, err)
 		}
-		s.stamp(m, now)
+		others := !m.Stamp.IsZero()
+		if s.stamp(m, now); others {
+			continue
+		}
 		r.books.gave(m.Destination, s.lanes, &m.Stamp)
 		fresh = append(fresh, rows[i])
 	}
 	return fresh, nil
+}
+
+func (r *Relay[X]) stamper(ctx context.Context, destination string) (*stamper, error) {
+	if s := r.stamps[destination]; s != nil {
+		return s, nil
+	}
+	lanes, err := r.sender.Lanes(ctx, destination)
+	if err != nil {
+		return nil, err
+	}
+	s := newStamper(r.life, destination, lanes)
+	r.stamps[destination] = s
+	return s, nil
 }
 
 // send publishes runs of rows of one destination, in order, and returns those

@@ -272,10 +272,15 @@ type Outbox[X any] interface {
 	Remove(ctx context.Context, hold Hold, rows []OutboxRow) error
 }
 
+// Unpicked is the Partition of a message that is enqueued with the stamp of another
+// sender, which a bridge keeps: whoever reads it at both ends sees one message. The Relay
+// picks the partition when it sends.
+const Unpicked int32 = -1
+
 // OutboxRow is a message waiting to be sent, or kept because it was not.
 type OutboxRow struct {
 	ID      int64
-	Message Message // Stamp is zero until the Relay has written it
+	Message Message // Stamp is zero until the Relay has written it, or another's: see Unpicked
 	Refusal string  // why the broker surely did not take it
 	// Attempt is the token of the relay that began to send it, and Doubt why
 	// nobody knows what became of that. Both only where a message must not be

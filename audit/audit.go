@@ -17,6 +17,9 @@ type Config struct {
 	// Grace is how long a hole may be open before it is suspected: what is on its
 	// way is not missing. Default: 30 s.
 	Grace time.Duration
+	// Hold is how long a worker may hold a message of a queue unsettled: before, what was
+	// overtaken by later ones is suspected, not lost. Default: that of the queue.
+	Hold time.Duration
 	// Window is how long the group keeps rolls of senders that went silent. A roll
 	// that is not there any more is not audited. Default: 14 days.
 	Window time.Duration

@@ -361,14 +361,15 @@ func (j *judging) next(b bracket) int64 {
 }
 
 // unplaced judges where the broker tells no positions: a number is passed when a
-// later one of its lane was found.
+// later one of its lane was found. It is lost when nobody can hold it any more: until
+// then another worker may have it in hand, however long ago it was stored.
 func (j *judging) unplaced(p piece) {
 	switch age := j.now.Sub(p.since); {
 	case p.First > j.have.High():
 		j.sum.ToGo += p.Last - p.First + 1
 	case age < j.a.config.Grace:
 		j.tell(p.Range, Open, CauseNotFound, p.since)
-	case age < 2*j.a.config.Grace:
+	case age < 2*j.a.config.Grace+j.a.config.Hold:
 		j.tell(p.Range, Suspected, CauseNotFound, p.since)
 	default:
 		j.tell(p.Range, Lost, CauseNotFound, p.since)

@@ -43,11 +43,18 @@ type Watch struct {
 }
 
 // NewWatch begins to watch a destination. It needs a Log that can be measured
-// (rollcall.Measurer), and that can be tapped (rollcall.Tapper) where Tap is set.
+// (rollcall.Measurer), where there are positions, and that can be tapped
+// (rollcall.Tapper) where Tap is set.
 func NewWatch(ctx context.Context, destination string, in Inputs, config Config) (*Watch, error) {
+	can := in.Log.Capabilities()
+	if config.Hold == 0 {
+		config.Hold = can.MaxHold
+	}
 	w := &Watch{audit: New(destination, config), in: in, sideAt: make(map[int32]int64)}
 	var ok bool
-	if w.measure, ok = in.Log.(rollcall.Measurer); !ok {
+	if !can.Positions {
+		w.measure = unmeasured{}
+	} else if w.measure, ok = in.Log.(rollcall.Measurer); !ok {
 		return nil, fmt.Errorf("%w: audit: %q is on a broker that does not tell where its partitions begin and end", rollcall.ErrConfig, destination)
 	}
 	var err error
@@ -68,6 +75,12 @@ func NewWatch(ctx context.Context, destination string, in Inputs, config Config)
 	return w, nil
 }
 
+// unmeasured is a queue: nothing has a place in it.
+type unmeasured struct{}
+
+// Measure finds nothing.
+func (unmeasured) Measure(context.Context) ([]rollcall.Extent, error) { return nil, nil }
+
 // begin measures before the tap reads: what is below was gone before.
 func (w *Watch) begin(ctx context.Context) error {
 	extents, err := w.measure.Measure(ctx)
@@ -77,8 +90,8 @@ func (w *Watch) begin(ctx context.Context) error {
 
 func openTap(ctx context.Context, from rollcall.Source, since time.Time) (rollcall.Tap, error) {
 	t, ok := from.(rollcall.Tapper)
-	if !ok {
-		return nil, fmt.Errorf("%w: audit: this broker cannot be read without a group", rollcall.ErrConfig)
+	if can := from.Capabilities(); !ok || !can.Positions {
+		return nil, fmt.Errorf("%w: audit: a queue of %s cannot be read without taking what is in it; audit it by a group's rolls, without --tap", rollcall.ErrConfig, can.Broker)
 	}
 	return t.Tap(ctx, since)
 }

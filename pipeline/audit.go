@@ -25,6 +25,12 @@ func (c *checker) audit() {
 	if k := c.file.Source.Kafka; k != nil {
 		own = append(own, k.Topic)
 	}
+	if r := c.file.Source.RabbitMQ; r != nil {
+		own = append(own, r.Queue)
+	}
+	if r := c.file.Source.RocketMQ; r != nil {
+		own = append(own, r.Topic)
+	}
 	for _, p := range c.file.Publishes() {
 		own = append(own, p.Destination)
 	}

@@ -59,14 +59,30 @@ func (c *checker) told(path, prefix string, err error) {
 // source: exactly one is chosen.
 func (c *checker) source() {
 	s := c.file.Source
-	c.chosen("source", s.Embedded != nil || s.Kafka != nil, "embedded: {destination: orders}")
-	if s.Embedded != nil && s.Kafka != nil {
-		c.problem("source", "keep one: a pipeline has one source", "source names several: embedded, kafka")
+	named := s.names()
+	c.chosen("source", len(named) > 0, "embedded: {destination: orders}")
+	if len(named) > 1 {
+		c.problem("source", "keep one: a pipeline has one source", "source names several: %s", strings.Join(named, ", "))
 	}
 	if s.Embedded != nil {
 		c.named("source.embedded.destination", s.Embedded.Destination)
 	}
 	c.kafka()
+	c.rabbitmq()
+	c.rocketmq()
+}
+
+// names are the brokers that are given: there should be one.
+func (s *Source) names() (out []string) {
+	for _, b := range []struct {
+		name  string
+		given bool
+	}{{"embedded", s.Embedded != nil}, {"kafka", s.Kafka != nil}, {"rabbitmq", s.RabbitMQ != nil}, {"rocketmq", s.RocketMQ != nil}} {
+		if b.given {
+			out = append(out, b.name)
+		}
+	}
+	return out
 }
 
 func (c *checker) chosen(path string, ok bool, example string) {

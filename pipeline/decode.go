@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -133,6 +134,11 @@ var requiredNext = map[string]string{
 	"source.embedded.destination": "name the destination: destination: orders",
 	"kafka.brokers":               nextBrokers,
 	"kafka.topic":                 "name the topic: topic: orders",
+	"rabbitmq.addresses":          nextAddresses,
+	"rabbitmq.queue":              "name the queue: queue: orders",
+	"bindings.exchange":           "name the exchange: exchange: shop",
+	"rocketmq.endpoints":          nextEndpoints,
+	"rocketmq.topic":              "name the topic: topic: orders",
 	"dead_letters.keep":           "say how long: keep: 30d",
 	"sasl.mechanism":              "say how: mechanism: SCRAM-SHA-512",
 	"postgres.dsn":                nextPostgres,
@@ -152,11 +158,14 @@ var requiredNext = map[string]string{
 	"version.column":              "name the column: column: version",
 }
 
+// listIndex is the number of an entry of a list.
+var listIndex = regexp.MustCompile(`\[\d+\]`)
+
 func nextFor(path string) string {
 	if next, ok := requiredNext[path]; ok {
 		return next
 	}
-	parts := strings.Split(path, ".")
+	parts := strings.Split(listIndex.ReplaceAllString(path, ""), ".")
 	return requiredNext[strings.Join(parts[max(0, len(parts)-2):], ".")]
 }
 

@@ -52,13 +52,15 @@ type Source struct {
 	Embedded *Embedded `yaml:"embedded"`
 	// Kafka is a topic of a Kafka cluster.
 	Kafka *Kafka `yaml:"kafka"`
+	// RabbitMQ is a queue or a stream of RabbitMQ.
+	RabbitMQ *RabbitMQ `yaml:"rabbitmq"`
+	// RocketMQ is a topic of RocketMQ 5.
+	RocketMQ *RocketMQ `yaml:"rocketmq"`
 	// Late is how late a message can come again, where the source itself does
-	// not say (embedded.retention does; run asks Kafka for the topic's);
-	// dedup.window must cover it. Default: not said.
+	// not say (embedded.retention does; run asks Kafka for the topic's): of a queue,
+	// the longest time that a message can lie there. dedup.window must cover it.
+	// Default: not said.
 	Late time.Duration `yaml:"late"`
-
-	RabbitMQ Later `yaml:"rabbitmq" next:"use source: {embedded: {destination: orders}}"`
-	RocketMQ Later `yaml:"rocketmq" next:"use source: {embedded: {destination: orders}}"`
 }
 
 // Embedded is a destination of the embedded log.

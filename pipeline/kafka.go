@@ -3,10 +3,8 @@ package pipeline
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
@@ -20,7 +18,7 @@ type Kafka struct {
 	// Topic must exist: how many partitions and replicas it has is a decision. Required.
 	Topic string `yaml:"topic,required"`
 	// TLS encrypts the connections; {} takes the system's certificates. Default: none.
-	TLS *KafkaTLS `yaml:"tls"`
+	TLS *TLS `yaml:"tls"`
 	// SASL is who we are. Default: nobody.
 	SASL *KafkaSASL `yaml:"sasl"`
 	// SessionTimeout is how long a process may be silent before others get its
@@ -42,24 +40,6 @@ type Kafka struct {
 	// AcceptLost goes on behind messages that were removed before they were worked
 	// off, and counts them as missing. Default: false, run stops and names them.
 	AcceptLost bool `yaml:"accept_lost"`
-}
-
-// KafkaTLS is how connections are encrypted: TLS 1.2 or newer.
-type KafkaTLS struct {
-	// CA is a PEM file of the authorities that are believed; relative to the pipeline
-	// file, as the others. Default: the system's.
-	CA string `yaml:"ca"`
-	// Cert is a PEM file of our own certificate, for brokers that ask for one. Default:
-	// none.
-	Cert string `yaml:"cert"`
-	// Key is the PEM file of its private key. Default: none.
-	Key string `yaml:"key"`
-	// ServerName is the name that the broker's certificate must have. Default: the host
-	// of the broker.
-	ServerName string `yaml:"server_name"`
-	// SkipVerify takes any certificate, so that anybody between can read and change
-	// what is sent; each start warns of it. Default: false.
-	SkipVerify bool `yaml:"skip_verify"`
 }
 
 // KafkaSASL is who we are to the broker.
@@ -103,7 +83,7 @@ func (k *Kafka) faults() (out []fault) {
 		add("brokers", nextBrokers, "kafka: brokers names none")
 	}
 	for i, b := range k.Brokers {
-		if !isBroker(b) {
+		if !isAddress(b) {
 			add(fmt.Sprintf("brokers[%d]", i), "write host:port, as in 127.0.0.1:9092", "kafka: brokers: %q is not host:port", b)
 		}
 	}
@@ -119,17 +99,7 @@ func (k *Kafka) faults() (out []fault) {
 	if k.SessionTimeout > 0 && k.SessionTimeout < time.Second {
 		add("session_timeout", "write 6s or more; 45s is usual", "kafka: session_timeout: %v is too short", k.SessionTimeout)
 	}
-	return append(append(out, k.TLS.faults()...), k.SASL.faults(k.TLS != nil)...)
-}
-
-func (t *KafkaTLS) faults() []fault {
-	switch {
-	case t == nil || (t.Cert == "") == (t.Key == ""):
-		return nil
-	case t.Key == "":
-		return []fault{{"tls.cert", "add key: the PEM file of its private key", "kafka: tls: cert is given, but no key"}}
-	}
-	return []fault{{"tls.key", "add cert: the PEM file of the certificate", "kafka: tls: key is given, but no cert"}}
+	return append(append(out, k.TLS.faults("kafka")...), k.SASL.faults(k.TLS != nil)...)
 }
 
 func (s *KafkaSASL) faults(encrypted bool) []fault {
@@ -162,12 +132,6 @@ func named(value, name string) string {
 	return name
 }
 
-func isBroker(text string) bool {
-	host, port, err := net.SplitHostPort(text)
-	n, bad := strconv.ParseUint(port, 10, 16)
-	return err == nil && host != "" && bad == nil && n > 0
-}
-
 // kafka finds what is wrong with the source.
 func (c *checker) kafka() {
 	k := c.file.Source.Kafka
@@ -189,15 +153,7 @@ func (k *Kafka) Check() error {
 
 // Beside gives a section of the file the paths of its files as they are to be opened.
 func (f *File) Beside(k Kafka) Kafka {
-	if k.TLS != nil {
-		t := *k.TLS
-		for _, path := range []*string{&t.CA, &t.Cert, &t.Key} {
-			if *path != "" {
-				*path = f.beside(*path)
-			}
-		}
-		k.TLS = &t
-	}
+	k.TLS = f.BesideTLS(k.TLS)
 	if k.SASL != nil && k.SASL.TokenFile != "" {
 		s := *k.SASL
 		s.TokenFile = f.beside(s.TokenFile)

@@ -88,9 +88,9 @@ func (k *Kafka) option(name, value string) string {
 	return ""
 }
 
-func (k *Kafka) encrypted() *KafkaTLS {
+func (k *Kafka) encrypted() *TLS {
 	if k.TLS == nil {
-		k.TLS = &KafkaTLS{}
+		k.TLS = &TLS{}
 	}
 	return k.TLS
 }

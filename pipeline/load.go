@@ -59,10 +59,14 @@ func (f *File) hide() {
 	if k := f.Source.Kafka; k != nil && k.SASL != nil {
 		f.redactor.hideWord(k.SASL.Password)
 	}
+	if r := f.Source.RabbitMQ; r != nil {
+		f.redactor.hideWord(r.Password)
+	}
+	if r := f.Source.RocketMQ; r != nil {
+		f.redactor.hideWord(r.SecretKey)
+	}
 	for _, p := range f.Publishes() {
-		if k := p.Kafka; k != nil && k.SASL != nil {
-			f.redactor.hideWord(k.SASL.Password)
-		}
+		f.redactor.hideWord(p.secret())
 	}
 	for _, r := range f.RedisServers() {
 		f.redactor.hideWord(r.Password)

@@ -44,7 +44,7 @@ effect:
 	if err != nil || len(outcomes) != 2 || outcomes[0] != nil || outcomes[1] == nil {
 		t.Fatalf("%v %v, want the second to be dead", outcomes, err)
 	}
-	row := rollcall.Message{ID: "m-1", Destination: "done", Key: "k", Body: in.Body,
+	row := rollcall.Message{ID: "m-1", Destination: "done", Key: "k", Body: in.Body, Stamp: stamp, Partition: rollcall.Unpicked,
 		Headers: []rollcall.Header{{Name: "trace", Value: []byte("1")}, {Name: "trace", Value: []byte("3")}}}
 	keyed := row
 	keyed.Destination, keyed.Key = "customers", "12.50"

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,19 +11,25 @@ import (
 )
 
 // Publish sends each message on, body and headers as they are: a row of the outbox,
-// written in the transaction of the tables and carried by a relay. The row has its
-// id and stamp before it is sent first, so that a receiver with rollcall absorbs a
-// repeat.
+// written in the transaction of the tables and carried by a relay. Id and stamp are the
+// message's own; one without gets them in its row before it is sent first. So a receiver
+// with rollcall absorbs a repeat, and a group that reads first the one broker and then
+// the other does nothing twice.
 type Publish struct {
-	// Destination is another topic of the source's cluster, or another destination
-	// of its log. Required.
+	// Destination is another topic or queue of the source's broker, or another
+	// destination of its log. Required.
 	Destination string `yaml:"destination,required"`
 	// Key is the order scope of what is sent, a source as those of columns.
 	// Default: the message's key.
 	Key string `yaml:"key"`
-	// Kafka is the cluster of the destination. Default: the source's own, or its
-	// log.
+	// Kafka is the cluster of the destination. Default of this and the next two: the
+	// source's own, or its log.
 	Kafka *PublishKafka `yaml:"kafka"`
+	// RabbitMQ is the broker of the destination: the name of a queue, or
+	// exchange:NAME:KEY. Default: see kafka.
+	RabbitMQ *PublishRabbitMQ `yaml:"rabbitmq"`
+	// RocketMQ is the broker of the destination. Default: see kafka.
+	RocketMQ *PublishRocketMQ `yaml:"rocketmq"`
 }
 
 // PublishKafka is a Kafka cluster that is sent to.
@@ -30,7 +37,7 @@ type PublishKafka struct {
 	// Brokers are some of the cluster's, each host:port. Required.
 	Brokers []string `yaml:"brokers,required"`
 	// TLS encrypts the connections; {} takes the system's certificates. Default: none.
-	TLS *KafkaTLS `yaml:"tls"`
+	TLS *TLS `yaml:"tls"`
 	// SASL is who we are. Default: nobody.
 	SASL *KafkaSASL `yaml:"sasl"`
 }
@@ -79,8 +86,9 @@ func (f *File) forwards() (out []forward) {
 // ourHeaders begins the names of headers that say how a message came here.
 const ourHeaders = "rollcall-"
 
-// publishRows are the outbox rows of a message. One without an id gets one in its
-// row, with the stamp.
+// publishRows are the outbox rows of a message, with its id and stamp: who reads it at
+// both ends, a group that moves from one broker to another say, sees one message. One
+// without gets them in its row.
 func publishRows(forwards []forward, m *rollcall.Message) ([]rollcall.Message, error) {
 	var rows []rollcall.Message
 	for _, to := range forwards {
@@ -98,7 +106,11 @@ func publishRows(forwards []forward, m *rollcall.Message) ([]rollcall.Message, e
 				headers = append(headers, h)
 			}
 		}
-		rows = append(rows, rollcall.Message{Destination: to.destination, ID: m.ID, Key: key, Headers: headers, Body: m.Body, Time: m.Time})
+		row := rollcall.Message{Destination: to.destination, ID: m.ID, Key: key, Headers: headers, Body: m.Body, Time: m.Time}
+		if !m.Stamp.IsZero() {
+			row.Stamp, row.Partition = m.Stamp, rollcall.Unpicked
+		}
+		rows = append(rows, row)
 	}
 	return rows, nil
 }
@@ -129,27 +141,81 @@ func (c *checker) publish(at string, p *Publish) {
 	if _, err := effect.ParseSource(p.Key); err != nil && p.Key != "" {
 		c.told(at+".key", "publish: key: ", err)
 	}
+	if len(p.brokers()) > 1 {
+		c.problem(at, "keep one: a message goes to one place; write an entry of publish for each", "publish names several brokers: %s", strings.Join(p.brokers(), ", "))
+	}
 	if p.circular(&c.file.Source) {
 		c.problem(at+".destination", "name another: destination: "+p.Destination+"-done", "publish: %q is the source itself: each message would go round for ever", p.Destination)
 	}
-	topic := p.Topic()
-	switch {
-	case topic == nil && c.file.Source.Kafka == nil:
+	to := p.Broker(&c.file.Source)
+	if to == "embedded" {
 		c.inLog(at+".destination", p.Destination)
 		return
-	case topic == nil:
-		topic = &Kafka{Topic: p.Destination}
 	}
-	for _, f := range topic.faults() {
-		if f.field == "brokers" && p.Kafka == nil {
-			continue // the source has them
-		}
-		field := at + ".kafka." + f.field
+	for _, f := range p.faults(to) {
+		field := at + "." + to + "." + f.field
 		if f.field == "topic" {
 			field = at + ".destination"
 		}
 		c.problem(field, f.next, "publish: %s", f.what)
 	}
+}
+
+// brokers are those that the effect names itself.
+func (p *Publish) brokers() (out []string) {
+	if p.Kafka != nil {
+		out = append(out, "kafka")
+	}
+	if p.RabbitMQ != nil {
+		out = append(out, "rabbitmq")
+	}
+	if p.RocketMQ != nil {
+		out = append(out, "rocketmq")
+	}
+	return out
+}
+
+// Broker is the kind of broker that is sent to: its own, or the source's.
+func (p *Publish) Broker(s *Source) string {
+	for _, names := range [][]string{p.brokers(), s.names()} {
+		if len(names) > 0 {
+			return names[0]
+		}
+	}
+	return ""
+}
+
+// secret is what nobody may read, if there is one.
+func (p *Publish) secret() string {
+	switch {
+	case p.Kafka != nil && p.Kafka.SASL != nil:
+		return p.Kafka.SASL.Password
+	case p.RabbitMQ != nil:
+		return p.RabbitMQ.Password
+	case p.RocketMQ != nil:
+		return p.RocketMQ.SecretKey
+	}
+	return ""
+}
+
+// faults of the destination and of the way to it.
+func (p *Publish) faults(to string) (out []fault) {
+	switch to {
+	case "kafka":
+		topic := cmp.Or(p.Topic(), &Kafka{Topic: p.Destination, Brokers: []string{"source:1"}})
+		return topic.faults()
+	case "rabbitmq":
+		if at := p.RabbitMQ; at != nil {
+			out = rabbitmqFaults(at.Addresses, at.User, at.Password, at.External, at.TLS)
+		}
+		if f := rabbitmqDestination(p.Destination); f != nil {
+			out = append(out, *f)
+		}
+	case "rocketmq":
+		at := cmp.Or(p.RocketMQ, &PublishRocketMQ{Endpoints: []string{"source:1"}})
+		return rocketmqFaults(at.Endpoints, p.Destination, at.AccessKey, at.SecretKey, at.Plaintext, at.TLS)
+	}
+	return out
 }
 
 // inLog: a name with a colon is one of httpsend or redisset in the outbox.
@@ -162,14 +228,30 @@ func (c *checker) inLog(path, name string) {
 
 // circular: what is sent comes back.
 func (p *Publish) circular(s *Source) bool {
-	switch {
-	case s.Kafka != nil && p.Kafka != nil:
-		shared := slices.ContainsFunc(p.Kafka.Brokers, func(b string) bool { return slices.Contains(s.Kafka.Brokers, b) })
-		return shared && s.Kafka.Topic == p.Destination
-	case p.Kafka != nil:
+	to := p.Broker(s)
+	if !slices.Contains(s.names(), to) {
 		return false
-	case s.Kafka != nil:
-		return s.Kafka.Topic == p.Destination
 	}
-	return s.Embedded != nil && s.Embedded.Destination == p.Destination
+	from, theirs, ours := "", []string(nil), []string(nil)
+	switch {
+	case s.Kafka != nil:
+		from, theirs = s.Kafka.Topic, s.Kafka.Brokers
+		if p.Kafka != nil {
+			ours = p.Kafka.Brokers
+		}
+	case s.RabbitMQ != nil:
+		from, theirs = s.RabbitMQ.Queue, s.RabbitMQ.Addresses
+		if p.RabbitMQ != nil && p.RabbitMQ.VirtualHost == s.RabbitMQ.VirtualHost {
+			ours = p.RabbitMQ.Addresses
+		}
+	case s.RocketMQ != nil:
+		from, theirs = s.RocketMQ.Topic, s.RocketMQ.Endpoints
+		if p.RocketMQ != nil && p.RocketMQ.Namespace == s.RocketMQ.Namespace {
+			ours = p.RocketMQ.Endpoints
+		}
+	default:
+		from = s.Embedded.Destination
+	}
+	here := len(p.brokers()) == 0 || slices.ContainsFunc(ours, func(a string) bool { return slices.Contains(theirs, a) })
+	return here && from == p.Destination
 }

@@ -95,7 +95,8 @@ var onlyParse = []string{"dead letters kept for too short", "references", "a ref
 	"a key that is no column", "a mode without its key", "decide another index than key", "a machine without a first state", "one table twice", "publish to Kafka",
 	"stores that name no server", "a url for mysql", "no database for mysql",
 	"kafka names no broker", "plain without tls", "scram without a password", "a token and a password", "a token for scram", "oauthbearer without a token",
-	"a certificate without its key", "a key without its certificate", "audit in the messages' own destination", "audit without a name"}
+	"a certificate without its key", "a key without its certificate", "audit in the messages' own destination", "audit without a name",
+	"rabbitmq stream and queue mixed up", "rabbitmq that would throw away", "position and a queue", "set and nothing recorded, on a queue"}
 
 // TestSchemaRefuses: what Parse refuses, the schema refuses, where it can.
 func TestSchemaRefuses(t *testing.T) {

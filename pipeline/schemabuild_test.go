@@ -18,14 +18,21 @@ var (
 		"Dedup.by":            strategies,
 		"Kafka.protocol":      protocols,
 		"KafkaSASL.mechanism": mechanisms,
+		"RabbitMQ.type":       queueTypes,
 		"Table.mode":          modes,
 		"Version.rule":        {string(effect.RuleNewer), string(effect.RuleNext)},
 	}
 	fieldForms = map[string]string{
 		"Kafka.topic":   `^[a-zA-Z0-9._-]{1,249}$`,
 		"Kafka.brokers": `:[0-9]+$`,
-		"Dedup.key":     `^(id|key|content|header\..+|payload\..+)$`,
-		"Table.when":    `=`,
+
+		"RabbitMQ.addresses":        `:[0-9]+$`,
+		"PublishRabbitMQ.addresses": `:[0-9]+$`,
+		"RocketMQ.endpoints":        `:[0-9]+$`,
+		"PublishRocketMQ.endpoints": `:[0-9]+$`,
+		"RocketMQ.topic":            `^[%a-zA-Z0-9_-]{1,127}$`,
+		"Dedup.key":                 `^(id|key|content|header\..+|payload\..+)$`,
+		"Table.when":                `=`,
 	}
 )
 
@@ -59,7 +66,7 @@ func buildSchema(t *testing.T) node {
 // readComments takes the comments of types and fields from the source.
 func readComments(t *testing.T) map[string]string {
 	out := map[string]string{}
-	for _, name := range []string{"file.go", "kafka.go", "store.go", "table.go", "http.go", "redis.go", "publish.go"} {
+	for _, name := range []string{"file.go", "kafka.go", "tls.go", "rabbitmq.go", "rocketmq.go", "store.go", "table.go", "http.go", "redis.go", "publish.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -74,7 +74,7 @@ func passwords(dsn string) (out []string) {
 // password and Authorization, and what looks like a DSN anywhere. Rather too much is masked
 // than too little.
 var (
-	secretly = regexp.MustCompile(`(?i)\b(?:secret|authorization|pa\w*w\w*d|pass\w*|pw\w*|api_?key|\w*token)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}#][^,}]*)`)
+	secretly = regexp.MustCompile(`(?i)\b(?:secret(?:_?k\w*)?|authorization|pa\w*w\w*d|pass\w*|pw\w*|api_?key|\w*token)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}#][^,}]*)`)
 	refers   = regexp.MustCompile(`^["']?(?:Bearer |Basic )?\$\{[^}:]*(?:file:[^}]*)?\}["']?$`)
 	dsnValue = regexp.MustCompile(`\bdsn["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}#][^,}]*)`)
 	userinfo = regexp.MustCompile(`://([^\s"'/]*:[^\s"']*)@`)

@@ -11,8 +11,20 @@ func (f *File) Setup() guarantee.Setup {
 	s := guarantee.Setup{Broker: guarantee.Embedded, By: config.Dedup.By, Key: config.Dedup.Key,
 		Window: config.Dedup.Window, Attempts: config.Retry.Attempts, Late: f.Source.Late, DeadKeep: config.DeadKeep}
 	s.Store, s.Idle = f.Store.kind()
-	if f.Source.Kafka != nil {
+	switch r := f.Source.RabbitMQ; {
+	case f.Source.Kafka != nil:
 		s.Broker = guarantee.Kafka
+	case f.Source.RocketMQ != nil:
+		s.Broker = guarantee.RocketMQ
+	case r != nil && r.IsStream():
+		s.Broker = guarantee.RabbitMQStream
+		if r.Declare != nil {
+			s.Retention = r.Declare.MaxAge
+		}
+	case r != nil && r.SingleActive:
+		s.Broker = guarantee.RabbitMQSingle
+	case r != nil:
+		s.Broker = guarantee.RabbitMQQueue
 	}
 	if e := f.Source.Embedded; e != nil {
 		s.Retention = e.Retention

@@ -26,6 +26,11 @@ type Broker struct {
 	Recreate func(t testing.TB, destination string)
 	// Remove removes what lies below an offset, as retention does; nil where it cannot.
 	Remove func(t testing.TB, destination string, partition int32, below int64)
+	// Narrow connects as Source does, and takes at most 8 messages that are not settled;
+	// nil where nothing is taken ahead of Fetch.
+	Narrow func(t testing.TB, destination string) rollcall.Source
+	// Coarse is how much before the time asked for a Tap may begin. Default: 0, exactly.
+	Coarse time.Duration
 	// Partitions is how many a new destination has.
 	Partitions int
 	// Destination and Group are names that no other case uses, where all cases share
@@ -36,6 +41,9 @@ type Broker struct {
 func (b Broker) withDefaults() Broker {
 	if b.Destination == "" {
 		b.Destination, b.Group = "orders", "g"
+	}
+	if b.Narrow == nil {
+		b.Narrow = b.Source
 	}
 	return b
 }
@@ -130,6 +138,22 @@ func publish(t testing.TB, s rollcall.Sender, messages ...rollcall.Message) []ro
 	return results
 }
 
+// located are positions of what was published to the first partition: the sender's, or
+// where it is told none, those at which a reader finds the messages, in order.
+func located(t testing.TB, b Broker, results []rollcall.PublishResult) []rollcall.PublishResult {
+	t.Helper()
+	if b.Sender(t).Capabilities().Positions || !b.Source(t, b.Destination).Capabilities().Positions {
+		return results
+	}
+	out := make([]rollcall.PublishResult, 0, len(results))
+	for _, batch := range tap(t, b, b.Destination, time.Time{}).read(len(results)) {
+		for _, d := range batch.Deliveries {
+			out = append(out, rollcall.PublishResult{Fate: rollcall.Stored, Position: d.Position})
+		}
+	}
+	return out
+}
+
 // member is an owner that takes what it is given and remembers it.
 type member struct {
 	t     testing.TB
@@ -203,8 +227,13 @@ const sharedToken = 77
 
 func join(t testing.TB, b Broker, name string, start func(rollcall.Assignment) rollcall.Start) *member {
 	t.Helper()
+	return joinBy(t, b, b.Source(t, b.Destination), name, start)
+}
+
+func joinBy(t testing.TB, b Broker, source rollcall.Source, name string, start func(rollcall.Assignment) rollcall.Start) *member {
+	t.Helper()
 	m := &member{t: t, start: start, owned: make(map[rollcall.Partition]rollcall.Incarnation), tokens: make(map[rollcall.Partition]rollcall.Token)}
-	sub, err := b.Source(t, b.Destination).Subscribe(context.Background(),
+	sub, err := source.Subscribe(context.Background(),
 		rollcall.SubscribeRequest{Group: b.Group, Worker: name, Token: sharedToken}, m)
 	if err != nil {
 		t.Fatalf("Subscribe: %v", err)

@@ -22,6 +22,7 @@ func fetchCases() []Case {
 		{"replay", one(replay)},
 		{"other-incarnation", one(otherIncarnation)},
 		{"beyond-the-end", one(beyondTheEnd)},
+		{"empty", one(empty)},
 	}
 }
 
@@ -202,7 +203,7 @@ func replay(t *testing.T, b Broker) {
 	for i := range 10 {
 		all = append(all, s.message(0, "", numbered(i)))
 	}
-	results := publish(t, b.Sender(t), all...)
+	results := located(t, b, publish(t, b.Sender(t), all...))
 	for _, from := range []int{0, 1, 7, 9} {
 		m := join(t, b, "w"+numbered(from), func(a rollcall.Assignment) rollcall.Start {
 			start := rollcall.Start{Token: 5}
@@ -266,7 +267,7 @@ func beyondTheEnd(t *testing.T, b Broker) {
 		}
 		return rollcall.Start{Token: 1, Position: rollcall.Position{Incarnation: a.Incarnation, Offset: 1000}}
 	})
-	for range 20 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		batches, err := m.sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 10, Min: 1, Wait: 50 * time.Millisecond})
 		if len(batches) > 0 {
 			t.Fatalf("got %v from a position past the end", bodies(batches))
@@ -276,4 +277,38 @@ func beyondTheEnd(t *testing.T, b Broker) {
 		}
 	}
 	t.Fatal("a position past the end was not reported as damage")
+}
+
+// empty: a subscription without positions is empty when nothing waits and nothing that
+// it was given is unsettled.
+func empty(t *testing.T, b Broker) {
+	if b.Source(t, b.Destination).Capabilities().Positions {
+		return // Measurer tells
+	}
+	s := newStamper(b)
+	sender := b.Sender(t)
+	publish(t, sender, s.message(0, "", "one"))
+	m := join(t, b, "w", nil)
+	is := func() bool {
+		empty, err := m.sub.(rollcall.Emptier).Empty(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return empty
+	}
+	got := m.read(1)
+	if is() {
+		t.Fatal("it is empty though what it was given is not settled")
+	}
+	for _, err := range m.sub.Settle(context.Background(), settleAll(got, rollcall.Ack)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(t, "it to be empty", func() bool { m.nothing("though all is settled"); return is() })
+	publish(t, sender, s.message(0, "", "two"))
+	if is() {
+		t.Fatal("it is empty though a message waits")
+	}
+	m.read(1)
 }

@@ -26,11 +26,7 @@ func ownershipSharedOut(t *testing.T, b Broker) {
 	if !b.Source(t, b.Destination).Capabilities().Exclusive {
 		return // see competing
 	}
-	if _, err := b.Sender(t).Lanes(context.Background(), b.Destination); err != nil {
-		t.Fatal(err)
-	}
-	first := join(t, b, "w1", nil)
-	wait(t, "the first member to own all", func() bool { return first.owns() == b.Partitions })
+	first := ownsAll(t, b)
 	second := join(t, b, "w2", nil)
 	half := b.Partitions / 2
 	wait(t, "both to have a half", func() bool { return first.owns() == b.Partitions-half && second.owns() == half })
@@ -54,15 +50,15 @@ func ownershipBlocks(t *testing.T, b Broker) {
 	if !b.Source(t, b.Destination).Capabilities().Exclusive {
 		return
 	}
-	if _, err := b.Sender(t).Lanes(context.Background(), b.Destination); err != nil {
-		t.Fatal(err)
-	}
-	first := join(t, b, "w1", nil)
-	wait(t, "the first member to own all", func() bool { return first.owns() == b.Partitions })
+	first := ownsAll(t, b)
 	gate := make(chan struct{})
 	first.mu.Lock()
 	first.draining = gate
 	first.mu.Unlock()
+	if b.Partitions == 1 {
+		oneMovesWhenLeft(t, b, first, gate)
+		return
+	}
 	joined := make(chan *member)
 	go func() { joined <- join(t, b, "w2", nil) }()
 	wait(t, "the first member to be asked to let go", func() bool {
@@ -84,6 +80,48 @@ func ownershipBlocks(t *testing.T, b Broker) {
 		second = <-joined
 	}
 	wait(t, "the second member to get its half", func() bool { return second.owns() == b.Partitions/2 })
+}
+
+// ownsAll is a member that has all partitions. Where the broker assigns nothing, the
+// first message says whose they are.
+func ownsAll(t *testing.T, b Broker) *member {
+	t.Helper()
+	if _, err := b.Sender(t).Lanes(context.Background(), b.Destination); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Source(t, b.Destination).Capabilities().Positions {
+		publish(t, b.Sender(t), newStamper(b).message(0, "", "one"))
+	}
+	m := join(t, b, "w1", nil)
+	wait(t, "the first member to own all", func() bool { return m.owns() == b.Partitions })
+	return m
+}
+
+// oneMovesWhenLeft: the only partition goes to the next member when the first has
+// drained it.
+func oneMovesWhenLeft(t *testing.T, b Broker, first *member, gate chan struct{}) {
+	second := join(t, b, "w2", nil)
+	left := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		left <- first.sub.Close(ctx)
+	}()
+	wait(t, "the first member to be asked to let go", func() bool {
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		return len(first.revoked) > 0
+	})
+	for begun := time.Now(); time.Since(begun) < letGoWatch; time.Sleep(time.Millisecond) {
+		if n := second.owns(); n > 0 {
+			t.Fatalf("%d partitions moved while Revoked was at work", n)
+		}
+	}
+	close(gate)
+	if err := <-left; err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the second member to get it", func() bool { return second.owns() == 1 })
 }
 
 // letGoWatch is how long it is watched that nothing moves: longer than a group of Kafka
@@ -116,12 +154,22 @@ func competing(t *testing.T, b Broker) {
 		publish(t, b.Sender(t), s.message(0, "", numbered(i)))
 		want = append(want, numbered(i))
 	}
-	first, second := join(t, b, "w1", nil), join(t, b, "w2", nil)
+	first := joinBy(t, b, b.Narrow(t, b.Destination), "w1", nil)
 	batches, err := first.sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 8, Min: 8, Wait: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := second.read(12)
+	second := joinBy(t, b, b.Narrow(t, b.Destination), "w2", nil)
+	var rest []rollcall.Batch
+	for len(bodies(rest)) < 12 { // settled as they come: it may take no more before that
+		got := second.read(1)
+		for _, err := range second.sub.Settle(context.Background(), settleAll(got, rollcall.Ack)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		rest = append(rest, got...)
+	}
 	got := append(bodies(batches), bodies(rest)...)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {

@@ -83,13 +83,16 @@ func (p *tapped) read(n int) []rollcall.Batch {
 // after Close.
 func tapReadsOn(t *testing.T, b Broker) {
 	s, sender := newStamper(b), b.Sender(t)
-	first := publish(t, sender, s.message(0, "", "one"), s.message(1, "", "other"), s.message(0, "", "two"))
+	other, third := int32(1%b.Partitions), int32(2%b.Partitions)
+	first := located(t, b, publish(t, sender, s.message(0, "", "one"), s.message(other, "", "other"), s.message(0, "", "two")))
 	p := tap(t, b, b.Destination, time.Time{})
 	got := p.read(3)
 	for _, batch := range got {
 		for i, d := range batch.Deliveries {
 			want := first[1]
-			if batch.Partition.Number == 0 {
+			if b.Partitions == 1 {
+				want = first[d.Position.Offset]
+			} else if batch.Partition.Number == 0 {
 				want = first[2*int(d.Position.Offset)]
 			}
 			if !samePlace(d.Position, want.Position) || d.Stamp.IsZero() || d.Destination != b.Destination {
@@ -97,7 +100,7 @@ func tapReadsOn(t *testing.T, b Broker) {
 			}
 		}
 	}
-	publish(t, sender, s.message(0, "", "three"), s.message(2, "", "new"))
+	publish(t, sender, s.message(0, "", "three"), s.message(third, "", "new"))
 	more := bodies(p.read(2))
 	slices.Sort(more)
 	if !slices.Equal(more, []string{"new", "three"}) {
@@ -136,7 +139,10 @@ func tapBesideGroup(t *testing.T, b Broker) {
 	if len(m.owned) != b.Partitions || len(m.lost)+len(m.revoked) > 0 {
 		t.Fatalf("beside a tap the member owns %d of %d partitions, lost %v, gave back %v", len(m.owned), b.Partitions, m.lost, m.revoked)
 	}
-	noter := b.Source(t, b.Destination).(rollcall.Noter)
+	noter, can := b.Source(t, b.Destination).(rollcall.Noter)
+	if !can {
+		return
+	}
 	if noted, err := noter.Noted(context.Background(), b.Group); err != nil || noted[rollcall.Partition{Destination: b.Destination}] > 0 {
 		t.Fatalf("noted %v (%v), though the group has settled nothing", noted, err)
 	}
@@ -157,7 +163,11 @@ func tapSince(t *testing.T, b Broker) {
 	time.Sleep(20 * time.Millisecond)
 	publish(t, sender, timed("after"))
 	p := tap(t, b, b.Destination, since)
-	if got := bodies(p.read(1)); !slices.Equal(got, []string{"after"}) {
+	got := bodies(p.read(1))
+	if b.Coarse > 0 && got[0] == "before" { // not more than a minute before, but before
+		got = append(got[1:], bodies(p.read(2-len(got)))...)
+	}
+	if !slices.Equal(got, []string{"after"}) {
 		t.Fatalf("since the middle came %v", got)
 	}
 	publish(t, sender, timed("later"))
@@ -262,7 +272,7 @@ func tapRecreated(t *testing.T, b Broker) {
 // explain: what was removed, what holds messages, what lies behind the end.
 func explain(t *testing.T, b Broker) {
 	if b.Remove == nil {
-		return
+		return // the driver has a test of its own
 	}
 	source := b.Source(t, b.Destination)
 	s := newStamper(b)
@@ -299,6 +309,9 @@ func sameHole(a, b rollcall.Hole) bool {
 // noted: the broker tells behind which message a group has settled all.
 func noted(t *testing.T, b Broker) {
 	source := b.Source(t, b.Destination)
+	if _, can := source.(rollcall.Noter); !can {
+		return
+	}
 	s := newStamper(b)
 	publish(t, b.Sender(t), s.message(0, "", "one"), s.message(0, "", "two"), s.message(0, "", "three"))
 	m := join(t, b, "w", nil)

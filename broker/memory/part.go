@@ -57,6 +57,16 @@ func (gp *groupPart) giveBack(m *Subscription) {
 	}
 }
 
+// left says that one of n records waits for somebody, or for the member to settle it.
+func (gp *groupPart) left(n int64, m *Subscription) bool {
+	for offset := gp.low; offset < n; offset++ {
+		if r := gp.of(offset); !r.acked && (r.held == nil || r.held == m) {
+			return true
+		}
+	}
+	return false
+}
+
 // again makes everything deliverable again, as a broker that lost its acks.
 func (gp *groupPart) again() {
 	gp.low = 0

@@ -299,6 +299,22 @@ func (m *Subscription) settle(s rollcall.Settlement) error {
 	return nil
 }
 
+// Empty implements rollcall.Emptier, where there are no positions.
+func (m *Subscription) Empty(context.Context) (bool, error) {
+	m.broker.mu.Lock()
+	defer m.broker.mu.Unlock()
+	if m.gone {
+		return false, rollcall.ErrClosed
+	}
+	for n, records := range m.broker.destination(m.group.destination).partitions {
+		p := rollcall.Partition{Destination: m.group.destination, Number: int32(n)}
+		if m.group.part(p).left(int64(len(records)), m) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // Restart implements rollcall.Subscription.
 func (m *Subscription) Restart(_ context.Context, p rollcall.Partition, start rollcall.Start) error {
 	m.broker.mu.Lock()

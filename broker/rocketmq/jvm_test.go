@@ -39,7 +39,7 @@ type server struct {
 func lib(t testing.TB) string {
 	dir := os.Getenv("ROLLCALL_ROCKETMQ")
 	if dir == "" {
-		dir = "/tmp/rocket-lib"
+		dir = filepath.Join(servers.RocketMQHome(), "libs")
 	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Fatalf("%v: run scripts/servers", err)

@@ -18,7 +18,7 @@ import (
 type receiver struct {
 	subscription *Subscription
 	place        place
-	number       int
+	number       int // of the place
 }
 
 // most messages of one request: the broker gives no more.
@@ -27,7 +27,7 @@ const mostReceived = 32
 func (r *receiver) run() {
 	s := r.subscription
 	for try := 0; s.alive.Err() == nil; {
-		n := s.claim()
+		n := s.claim(r.number)
 		if n == 0 {
 			return
 		}
@@ -45,13 +45,14 @@ func (r *receiver) run() {
 	}
 }
 
-// claim waits until messages are wanted that nobody has asked for; 0 at the end.
-func (s *Subscription) claim() int {
+// claim waits until messages are wanted that nobody has asked this broker for; 0 at the
+// end. Every broker is asked for all of them: none of them knows what the others have.
+func (s *Subscription) claim(place int) int {
 	for {
 		s.mu.Lock()
-		n := min(mostReceived, max(s.want, s.source.config.Ahead)-len(s.buffer)-s.asked)
+		n := min(mostReceived, max(s.want, s.source.config.Ahead)-len(s.buffer)-s.asked[place])
 		if n > 0 {
-			s.asked += n
+			s.asked[place] += n
 		}
 		hungry := s.hungry
 		s.mu.Unlock()
@@ -67,10 +68,10 @@ func (s *Subscription) claim() int {
 }
 
 // came takes what a request brought, and says whether it went well.
-func (s *Subscription) came(receiver, asked int, came []*held, began time.Time, err error) (well bool) {
+func (s *Subscription) came(place, asked int, came []*held, began time.Time, err error) (well bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked -= asked
+	s.asked[place] -= asked
 	for _, h := range came {
 		s.numbers++
 		h.number = s.numbers
@@ -82,7 +83,7 @@ func (s *Subscription) came(receiver, asked int, came []*held, began time.Time, 
 	case len(came) > 0:
 		s.busy = time.Now()
 	case err == nil:
-		s.idle[receiver] = began
+		s.idle[place] = began
 	}
 	if err != nil && s.alive.Err() == nil {
 		s.trouble = fmt.Errorf("rocketmq: topic %q, group %q: %w", s.source.topic, s.group, err)

@@ -26,10 +26,10 @@ type Subscription struct {
 	numbers    uint64
 	held       map[uint64]*held // all that we hold, by number: in the buffer, and handed over
 	buffer     []*held
-	want       int // what the Fetch that waits would take
-	asked      int // by receivers, under way
+	want       int   // what the Fetch that waits would take
+	asked      []int // by place: what receivers have under way
 	trouble    error
-	idle       []time.Time // by receiver: when the last poll that came back empty began
+	idle       []time.Time // by place: when the last poll that came back empty began
 	busy       time.Time   // when there last was something to do
 	closed     bool
 }
@@ -64,10 +64,10 @@ func newSubscription(s *Source, request rollcall.SubscribeRequest, session *sess
 
 // begin starts the receivers, some for each broker.
 func (s *Subscription) begin(places []place) {
-	for _, p := range places {
+	s.idle, s.asked = make([]time.Time, len(places)), make([]int, len(places))
+	for number, p := range places {
 		for range s.source.config.Receivers {
-			s.idle = append(s.idle, time.Time{})
-			r := &receiver{subscription: s, place: p, number: len(s.idle) - 1}
+			r := &receiver{subscription: s, place: p, number: number}
 			s.ended.Go(r.run)
 		}
 	}
@@ -164,7 +164,7 @@ func (s *Subscription) dropLate() {
 	})
 }
 
-// Empty implements rollcall.Emptier: every receiver has asked since there last was
+// Empty implements rollcall.Emptier: every broker was asked since there last was
 // something, and nothing came; we hold nothing, and nothing that we gave back is to come.
 func (s *Subscription) Empty(context.Context) (bool, error) {
 	s.mu.Lock()

@@ -30,6 +30,9 @@ type book struct {
 	ToGo     int64 `json:"to_go"`
 	Drained  bool  `json:"drained"`
 	Balanced bool  `json:"balanced"`
+	// Uncounted: the source does not say how many it had; Stored is what became of
+	// something, and nothing can be balanced.
+	Uncounted bool `json:"uncounted,omitempty"`
 }
 
 // accounted is the right side of the conservation line.
@@ -53,6 +56,10 @@ const snapshots = 5
 // are equal. While another process is at work they never are; then there is
 // something to go, too, or there will be.
 func takeBook[X any](ctx context.Context, store rollcall.Store[X], group string, m rollcall.Measurer, destination string) (book, error) {
+	if m == nil {
+		tallies, err := store.Upkeep().Tally(ctx, group)
+		return uncounted(destination, tallies), err
+	}
 	for try := 1; ; try++ {
 		before, err := takePositions(ctx, store, group, m, destination)
 		if err != nil {
@@ -127,6 +134,13 @@ func (p *positions) add(x *rollcall.Extent, roll *rollcall.Roll) {
 	if high := int64(roll.High()); high < x.End {
 		open(high+1, x.End)
 	}
+}
+
+// uncounted is the book of a queue, which keeps no count of what it had.
+func uncounted(destination string, tallies []rollcall.Tally) book {
+	b := newBook(destination, positions{}, tallies)
+	b.Stored, b.Drained, b.Balanced, b.Uncounted = b.accounted(), false, false, true
+	return b
 }
 
 func newBook(destination string, p positions, tallies []rollcall.Tally) book {

@@ -22,6 +22,8 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/filelog"
 	"github.com/rollcall-mq/rollcall/broker/kafka"
+	"github.com/rollcall-mq/rollcall/broker/rabbitmq"
+	"github.com/rollcall-mq/rollcall/broker/rocketmq"
 	"github.com/rollcall-mq/rollcall/effect"
 	"github.com/rollcall-mq/rollcall/effect/pgxeffect"
 	"github.com/rollcall-mq/rollcall/effect/redisset"
@@ -40,6 +42,8 @@ import (
 var drivers = []struct{ Kind, Name, Client string }{
 	{"source", "embedded", "modernc.org/sqlite"},
 	{"source", "kafka", "github.com/twmb/franz-go"},
+	{"source", "rabbitmq", "github.com/rabbitmq/amqp091-go"},
+	{"source", "rocketmq", "google.golang.org/grpc"},
 	{"store", "sqlite", "modernc.org/sqlite"},
 	{"store", "postgres", "github.com/jackc/pgx/v5"},
 	{"store", "mysql", "github.com/go-sql-driver/mysql"},
@@ -58,10 +62,15 @@ type broker struct {
 }
 
 // openBroker opens the source of a pipeline. An embedded destination that is not
-// there is made.
-func openBroker(ctx context.Context, a *app, f *pipeline.File) (*broker, error) {
-	if f.Source.Kafka != nil {
-		return openKafka(ctx, a, f.Beside(*f.Source.Kafka), inFile(f))
+// there is made. claims are the store's, nil where nothing is worked off.
+func openBroker(ctx context.Context, a *app, f *pipeline.File, claims rollcall.Claims) (*broker, error) {
+	switch {
+	case f.Source.Kafka != nil:
+		return openKafka(ctx, a, f.Beside(*f.Source.Kafka), inFile(f, "kafka"))
+	case f.Source.RabbitMQ != nil:
+		return openRabbitMQ(ctx, a, f, claims)
+	case f.Source.RocketMQ != nil:
+		return openRocketMQ(ctx, a, f)
 	}
 	e := f.Source.Embedded
 	config := filelog.Config{Retention: e.Retention, Side: f.Audit.Side, OnError: a.backgroundError}
@@ -110,8 +119,8 @@ func logBroker(log *filelog.Log, destination string) *broker {
 
 // openToRead opens the source of a pipeline as it is: nothing is made.
 func openToRead(ctx context.Context, a *app, f *pipeline.File) (*broker, error) {
-	if f.Source.Kafka != nil {
-		return openBroker(ctx, a, f)
+	if f.Source.Embedded == nil {
+		return openBroker(ctx, a, f, nil)
 	}
 	return readLog(ctx, a, f.Folder(), f.Source.Embedded.Destination)
 }
@@ -159,13 +168,18 @@ func openSQLiteStore(f *pipeline.File, fresh bool) (store, error) {
 	if err != nil {
 		return nil, unfit(f, "store.sqlite.path", err)
 	}
-	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), close: s.Close}, nil
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: effect.SQLite(), claims: s.Claims(), close: s.Close}, nil
 }
 
 // mostBytes is the most bytes of a message that the source takes.
 func mostBytes(f *pipeline.File) int {
-	if f.Source.Kafka != nil {
+	switch {
+	case f.Source.Kafka != nil:
 		return kafka.DefaultMaxBytes
+	case f.Source.RabbitMQ != nil:
+		return rabbitmq.DefaultMaxBytes
+	case f.Source.RocketMQ != nil:
+		return rocketmq.DefaultMaxBytes
 	}
 	return filelog.DefaultMaxBytes
 }
@@ -212,7 +226,7 @@ func openPostgres(ctx context.Context, f *pipeline.File) (store, error) {
 	if err != nil {
 		return nil, unfit(f, "store.postgres.dsn", err)
 	}
-	return &typed[pgx.Tx]{Store: s, conn: pgxeffect.Conn(s.DB()), in: pgxeffect.Tx, dialect: effect.PostgreSQL(), close: s.Close}, nil
+	return &typed[pgx.Tx]{Store: s, conn: pgxeffect.Conn(s.DB()), in: pgxeffect.Tx, dialect: effect.PostgreSQL(), claims: s.Claims(), close: s.Close}, nil
 }
 
 func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
@@ -225,7 +239,7 @@ func openMySQL(ctx context.Context, f *pipeline.File) (store, error) {
 	if strings.Contains(s.Version(), "MariaDB") {
 		d = effect.MariaDB(mysqlNumber)
 	}
-	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: d, close: s.Close}, nil
+	return &typed[*sql.Tx]{Store: s, conn: effect.SQL(s.DB()), in: inSQL, dialect: d, claims: s.Claims(), close: s.Close}, nil
 }
 
 func inSQL(tx *sql.Tx) effect.Conn { return effect.SQL(tx) }

@@ -99,7 +99,7 @@ parallel: 2
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := openBroker(t.Context(), newApp(nil, os.Stdout, os.Stderr), f)
+	b, err := openBroker(t.Context(), newApp(nil, os.Stdout, os.Stderr), f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,6 @@ import (
 //go:embed init.yaml.txt
 var initText string
 
-// laterSources are the words of --source that will mean something later.
-var laterSources = []string{"rabbitmq", "rocketmq"}
-
 // initSources are the words of --source: the source's section in the file.
 var initSources = map[string]string{
 	"embedded": `  embedded:                 # a log in a folder, no server
@@ -41,6 +38,45 @@ var initSources = map[string]string{
     # accept_lost: false    # true: go on behind what retention removed before it was done
   # late: 14d               # how late a message can come again; run asks the topic itself
 `,
+	"rabbitmq": `  rabbitmq:
+    addresses: ["${RABBITMQ_ADDRESS:-127.0.0.1:5672}"]  # some nodes of the cluster, each host:port
+    queue: orders
+    declare: {}             # makes the queue if it is missing, and compares one that is there; or:
+    # declare: {dead_letter: orders-dead, delivery_limit: 100}
+    # declare: {bindings: [{exchange: shop, key: orders.eu}]}  # what an exchange sends on to it
+    # type: quorum          # or classic; or stream, which is kept and read like a log
+    # single_active: false  # true: one process at a time, in order
+    # virtual_host: /
+    # user: app             # without: guest, which RabbitMQ takes from its own host only
+    # password: "${RABBITMQ_PASSWORD}"
+    # tls: {}               # encrypted, with the system's certificates; or:
+    # tls: {ca: ca.pem, cert: me.pem, key: me.key, server_name: mq.example}
+    # external: false       # true: the certificate says who we are
+    # prefetch: 1000        # most messages that a process holds unsettled
+  late: 7d                  # how long a message can lie in the queue at most: dedup.window covers it
+`,
+	"rocketmq": `  rocketmq:
+    endpoints: ["${ROCKETMQ_ENDPOINT:-127.0.0.1:8081}"]  # proxies (gRPC), each host:port
+    topic: orders           # it must exist: mqadmin updateTopic -n NAMESERVER -c CLUSTER -t orders
+                            #   -a +message.type=NORMAL; and the group, which is the pipeline's name:
+                            #   mqadmin updateSubGroup -n NAMESERVER -c CLUSTER -g NAME -r 1000
+    # plaintext: true       # without it the connection is encrypted, with the system's certificates; or:
+    # tls: {ca: ca.pem, server_name: mq.example}
+    # access_key: app
+    # secret_key: "${ROCKETMQ_SECRET}"
+    # namespace: ""
+    # fifo: false           # true: a topic of type FIFO and an orderly group (updateSubGroup -o true)
+    # filter: "*"           # tags: "a || b"; what is left out cannot be audited
+    # invisible: 60s        # silent for so long, a process loses what it was given
+  late: 3d                  # how long the server keeps messages (fileReservedTime): dedup.window covers it
+`,
+}
+
+// initNotes say what the file expects of a source.
+var initNotes = map[string]string{
+	"kafka":    "it reads the address of a broker from the variable KAFKA_BROKER, 127.0.0.1:9092 without one; the topic must exist",
+	"rabbitmq": "it reads the address of a node from the variable RABBITMQ_ADDRESS, 127.0.0.1:5672 without one; run and send make the queue",
+	"rocketmq": "it reads the address of a proxy from the variable ROCKETMQ_ENDPOINT, 127.0.0.1:8081 without one; topic and group must exist",
 }
 
 // initStores are the words of --store: the table that fits the effect of the
@@ -95,8 +131,8 @@ func newInit(a *app) *cobra.Command {
 				a.note("next: rollcall send %s, rollcall run --until-empty, and both again", sampleFile)
 				return nil
 			}
-			if o.source == "kafka" {
-				a.note("it reads the address of a broker from the variable KAFKA_BROKER, 127.0.0.1:9092 without one; the topic must exist")
+			if text := initNotes[o.source]; text != "" {
+				a.note("%s", text)
 			}
 			if o.store != "sqlite" {
 				a.note("it reads the address of the database from the variable DATABASE_URL")
@@ -105,7 +141,7 @@ func newInit(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded or kafka")
+	cmd.Flags().StringVar(&o.source, "source", "embedded", "where messages come from: embedded, kafka, rabbitmq or rocketmq")
 	cmd.Flags().StringVar(&o.store, "store", "sqlite", "where \"done\" is recorded: sqlite, postgres or mysql (MariaDB, too)")
 	cmd.Flags().StringVar(&o.name, "name", "billing", "consumer group")
 	cmd.Flags().BoolVar(&o.sample, "sample", false, "also make the table in shop.db and write orders.ndjson to send")
@@ -114,12 +150,8 @@ func newInit(a *app) *cobra.Command {
 }
 
 func (o initOptions) check() error {
-	switch {
-	case initSources[o.source] != "":
-	case slices.Contains(laterSources, o.source):
-		return usage(fmt.Errorf("--source %s is not in this version; embedded and kafka are", o.source), "rollcall init --source embedded, or kafka")
-	default:
-		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded, or kafka")
+	if initSources[o.source] == "" {
+		return usage(fmt.Errorf("--source %q is not known", o.source), "rollcall init --source embedded, kafka, rabbitmq or rocketmq")
 	}
 	_, known := initStores[o.store]
 	switch {

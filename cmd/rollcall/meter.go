@@ -104,6 +104,8 @@ func trouble(event rollcall.Event) (kind, text string) {
 		return "books not written", fmt.Sprintf("warning: the books for the audit could not be written to %q, messages go on: %v; what is sent meanwhile is not audited by name", e.Destination, e.Err)
 	case rollcall.Remade:
 		return "made again", fmt.Sprintf("warning: %s was made again, or is another one: this group has done %d messages of the one before; this one is read from its beginning", e.Destination, e.Done)
+	case rollcall.Overdue:
+		return "overdue", fmt.Sprintf("warning: a message of %s is %v old, and source.late or dedup.window says %v: a repeat that comes as late is taken for a new message; make both longer than the longest time in the queue", e.Destination, e.Age.Round(time.Second), e.Limit)
 	case rollcall.Expired:
 		return "dead letters expired", fmt.Sprintf("%d dead letters were discarded because of their age (dead_letters.keep): see rollcall dead log", e.Rows)
 	case rollcall.Suspected:

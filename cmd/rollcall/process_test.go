@@ -80,12 +80,16 @@ func startWith(t *testing.T, folder string, stdin io.Reader, args ...string) *ch
 }
 
 // wait waits for the end and returns the exit code.
+// patience is how long anything may take: RocketMQ brings what a dead process held after
+// 10 s and more.
+const patience = time.Minute
+
 func (c *child) wait() int {
 	c.t.Helper()
 	select {
 	case <-c.done:
-	case <-time.After(30 * time.Second):
-		c.t.Fatalf("rollcall %v did not end within 30 s\n%s%s", c.cmd.Args[1:], c.out.String(), c.log.String())
+	case <-time.After(patience):
+		c.t.Fatalf("rollcall %v did not end within %v\n%s%s", c.cmd.Args[1:], patience, c.out.String(), c.log.String())
 	}
 	var exit *exec.ExitError
 	if c.err != nil && !errors.As(c.err, &exit) {
@@ -114,10 +118,10 @@ func ran(t *testing.T, folder string, args ...string) string {
 // eventually waits until what is true, and says what it waited for.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !is() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s still not: %s", what)
+			t.Fatalf("after %v still not: %s", patience, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -13,7 +13,8 @@ import (
 // forwarding sends what a pipeline publishes; all else goes to rest.
 type forwarding struct {
 	to   map[string]rollcall.Sender
-	own  []rollcall.Sender // of clusters that are open for this only
+	own  []rollcall.Sender // of brokers that are open for this only
+	shut []func()          // ends them
 	rest rollcall.Sender   // nil: there is nothing else
 	side string            // the destination of books, on every broker
 }
@@ -47,30 +48,58 @@ func openSender(ctx context.Context, a *app, p *pipe) (rollcall.Sender, error) {
 // is written for it.
 func (s *forwarding) open(ctx context.Context, a *app, p *pipe, i int, to *pipeline.Publish) error {
 	bad := func(field, next, what string) error {
-		path := strings.TrimSuffix(fmt.Sprintf("effect[%d].publish.kafka.%s", i, field), ".")
+		path := strings.TrimSuffix(fmt.Sprintf("effect[%d].publish.%s.%s", i, to.Broker(&p.file.Source), field), ".")
 		if field == "topic" {
 			path = fmt.Sprintf("effect[%d].publish.destination", i)
 		}
 		return p.file.Problem(path, next, "%s", what)
 	}
-	sender := p.broker.sender
-	if topic := to.Topic(); topic != nil {
-		at := p.file.Beside(*topic)
-		cluster, err := openCluster(ctx, a, &at, bad)
-		if err != nil {
-			return err
-		}
-		sender = cluster.Sender()
-		s.own = append(s.own, sender)
+	sender, err := s.dial(ctx, a, p, to, bad)
+	if err != nil {
+		return err
 	}
 	s.to[to.Destination] = sender
 	if _, err := sender.Lanes(ctx, to.Destination); err != nil {
-		if to.Kafka == nil && p.file.Source.Kafka == nil {
+		if to.Broker(&p.file.Source) == "embedded" {
 			return err
 		}
-		return unfitKafka("topic", bad, err)
+		return unfitBroker("topic", bad, err)
 	}
 	return nil
+}
+
+// dial connects to the broker of the effect, where it is not the source's.
+func (s *forwarding) dial(ctx context.Context, a *app, p *pipe, to *pipeline.Publish, bad wrong) (rollcall.Sender, error) {
+	var sender rollcall.Sender
+	switch {
+	case to.Kafka != nil:
+		at := p.file.Beside(*to.Topic())
+		cluster, err := openCluster(ctx, a, &at, bad)
+		if err != nil {
+			return nil, err
+		}
+		sender, s.shut = cluster.Sender(), append(s.shut, cluster.Close)
+	case to.RabbitMQ != nil:
+		at := *to.RabbitMQ
+		at.TLS = p.file.BesideTLS(at.TLS)
+		cluster, err := dialRabbitMQ(ctx, a, at, bad)
+		if err != nil {
+			return nil, err
+		}
+		sender, s.shut = cluster.Sender(), append(s.shut, cluster.Close)
+	case to.RocketMQ != nil:
+		at := *to.RocketMQ
+		at.TLS = p.file.BesideTLS(at.TLS)
+		cluster, err := dialRocketMQ(ctx, a, at, bad)
+		if err != nil {
+			return nil, err
+		}
+		sender, s.shut = cluster.Sender(), append(s.shut, cluster.Close)
+	default:
+		return p.broker.sender, nil
+	}
+	s.own = append(s.own, sender)
+	return sender, nil
 }
 
 // of is the sender of a destination; nil: there is none.
@@ -127,6 +156,9 @@ func (s *forwarding) Close(ctx context.Context) error {
 	var errs []error
 	for _, own := range s.own {
 		errs = append(errs, own.Close(ctx))
+	}
+	for _, shut := range s.shut {
+		shut()
 	}
 	if s.rest != nil {
 		errs = append(errs, s.rest.Close(ctx))

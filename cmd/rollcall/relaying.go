@@ -32,7 +32,11 @@ func newRelaying(ctx context.Context, a *app, p *pipe, observer rollcall.Observe
 	if err != nil || sender == nil {
 		return &relaying{}, err
 	}
-	config := rollcall.RelayConfig{Batch: requestBatch, Standby: standby, Observer: observer, Books: p.file.BooksConfig()}
+	batch := requestBatch
+	if len(p.file.Publishes()) == len(p.file.Effect)-len(p.file.Tables()) {
+		batch = 0 // no requests: the default
+	}
+	config := rollcall.RelayConfig{Batch: batch, Standby: standby, Observer: observer, Books: p.file.BooksConfig()}
 	return &relaying{pipe: p, sender: sender, relay: p.store.Relay(sender, config)}, nil
 }
 

@@ -74,10 +74,10 @@ func (o *runOptions) openPipe(ctx context.Context, a *app, path string) (*pipe, 
 	}
 	a.redactor = f.Redactor()
 	if o.acceptLost {
-		if f.Source.Kafka == nil {
-			return nil, usage(errors.New("--accept-lost is for a source of Kafka"), "leave it out: what the embedded log removed is counted as missing anyway")
+		if !f.AcceptLost() {
+			return nil, usage(errors.New("--accept-lost is for a topic of Kafka, or a stream of RabbitMQ"),
+				"leave it out: what the embedded log removed is counted as missing anyway, and a queue removes nothing by age")
 		}
-		f.Source.Kafka.AcceptLost = true
 	}
 	store, err := openStore(ctx, f, true)
 	if err != nil {
@@ -87,7 +87,7 @@ func (o *runOptions) openPipe(ctx context.Context, a *app, path string) (*pipe, 
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	b, err := openBroker(ctx, a, f)
+	b, err := openBroker(ctx, a, f, store.Claims())
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -133,7 +133,7 @@ func (o *runOptions) run(ctx context.Context, a *app, path string) (err error) {
 		err = nil // it ended because it was to end; the books say how far it came
 	}
 	if err != nil {
-		return endedKafka(p.file, err)
+		return ended(p.file, err)
 	}
 	return o.account(context.WithoutCancel(ctx), a, p, requests, meter, interrupted(ctx))
 }
@@ -149,9 +149,9 @@ func (o *runOptions) config(f *pipeline.File) rollcall.ConsumerConfig {
 
 // account prints what became of the messages and says what the exit code is.
 func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *relaying, m *meter, stopped bool) error {
-	measurer, ok := p.broker.source.(rollcall.Measurer)
-	if !ok {
-		return errors.New("the source cannot say how much it holds, so nothing can be added up")
+	measurer, _ := p.broker.source.(rollcall.Measurer)
+	if !p.broker.source.Capabilities().Positions {
+		measurer = nil
 	}
 	b, err := p.store.Book(ctx, p.file.Name, measurer, p.broker.destination)
 	if err != nil {
@@ -185,8 +185,11 @@ func (o *runOptions) account(ctx context.Context, a *app, p *pipe, requests *rel
 
 // retentionOf is where it is said how long messages are kept.
 func retentionOf(f *pipeline.File) string {
-	if f.Source.Kafka != nil {
+	switch {
+	case f.Source.Kafka != nil:
 		return "retention.ms of the topic"
+	case f.Source.RabbitMQ != nil:
+		return "x-max-age of the stream"
 	}
 	return "source.embedded.retention"
 }

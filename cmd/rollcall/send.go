@@ -143,19 +143,14 @@ func (o *sendOptions) open(ctx context.Context, a *app) (*broker, error) {
 	}
 	a.redactor = f.Redactor()
 	o.books = f.BooksConfig()
-	if k := f.Source.Kafka; k != nil {
-		if o.to != "" {
-			k.Topic = o.to
-		}
-		if err := k.Check(); err != nil {
-			return nil, unfitKafka("", inAddress, err)
-		}
-		return openBroker(ctx, a, f)
+	if o.to == "" {
+		return openBroker(ctx, a, f, nil)
 	}
-	if o.to != "" && o.to != f.Source.Embedded.Destination {
-		f.Source.Embedded.Destination, f.Source.Embedded.Partitions = o.to, 0
+	if err := f.Redirect(o.to); err != nil {
+		what, next := lastStep(err)
+		return nil, inAddress("", next, "--to: "+what)
 	}
-	return openBroker(ctx, a, f)
+	return openBroker(ctx, a, f, nil)
 }
 
 // openTopic opens a topic that the command line names; what is wrong with its address
@@ -164,7 +159,7 @@ func openTopic(ctx context.Context, a *app, address, field string) (*broker, err
 	at, redactor, err := pipeline.ParseKafka(address, pipeline.Env{})
 	a.redactor = redactor
 	if err != nil {
-		return nil, unfitKafka("", func(_, next, what string) error { return inAddress("", next, field+what) }, err)
+		return nil, unfitBroker("", func(_, next, what string) error { return inAddress("", next, field+what) }, err)
 	}
 	return openKafka(ctx, a, *at, inAddress)
 }

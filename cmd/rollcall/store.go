@@ -16,9 +16,12 @@ type store interface {
 	audit.Records
 	Asides() rollcall.Asides
 	Operations() operations
+	// Claims hold the lease of a source that leases what it reads.
+	Claims() rollcall.Claims
 	// Requests is the outbox.
 	Requests() (requests, error)
-	Book(ctx context.Context, group string, m rollcall.Measurer, destination string) (book, error)
+	// Book is what became of the messages; source nil: it cannot say how many it holds.
+	Book(ctx context.Context, group string, source rollcall.Measurer, destination string) (book, error)
 	// Effects checks the effects of a pipeline against the database, and returns
 	// what makes its consumer. Nothing is written.
 	Effects(ctx context.Context, f *pipeline.File) (newConsumer, error)
@@ -52,10 +55,13 @@ type typed[X any] struct {
 	conn    effect.Conn         // outside of transactions, to read the catalogue
 	in      func(X) effect.Conn // inside
 	dialect dialect.Dialect
+	claims  rollcall.Claims
 	close   func() error
 }
 
 func (s *typed[X]) Close() error { return s.close() }
+
+func (s *typed[X]) Claims() rollcall.Claims { return s.claims }
 
 func (s *typed[X]) Operations() operations { return operated[X]{s.Store} }
 

@@ -93,7 +93,8 @@ func create(spec *Spec, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", port), Dir: dir, Settings: maps.Clone(spec.Settings), spec: spec}
+	s := &Server{Addr: net.JoinHostPort("127.0.0.1", port), Dir: dir, Settings: make(map[string]string), spec: spec}
+	maps.Copy(s.Settings, spec.Settings)
 	maps.Copy(s.Settings, config.Settings)
 	return s, errors.Join(os.Chmod(dir, 0o755), own(dir, spec.User), spec.fill(s.data()))
 }
@@ -163,6 +164,9 @@ func (s *Server) Restart() error {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(s.spec.Program, s.spec.Arguments(s)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.Dir, environment(s.Dir), log, log
+	if s.spec.Environment != nil {
+		cmd.Env = append(cmd.Env, s.spec.Environment(s)...)
+	}
 	if err := launch(cmd, s.spec.User); err != nil {
 		return err
 	}

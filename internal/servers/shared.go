@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -21,6 +22,12 @@ var shared struct {
 // server: no Kill, no Pause. It ends with the binary, or by Close.
 func Shared(t testing.TB, spec *Spec) *Server {
 	t.Helper()
+	return sharedWith(t, spec, Config{})
+}
+
+// sharedWith is Shared, with settings for when it is started.
+func sharedWith(t testing.TB, spec *Spec, config Config) *Server {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if s := shared.of[spec]; s != nil {
@@ -28,7 +35,7 @@ func Shared(t testing.TB, spec *Spec) *Server {
 	}
 	s, err := lent(spec), error(nil)
 	if s == nil {
-		s, err = start(spec, Config{})
+		s, err = start(spec, config)
 	}
 	if err != nil {
 		if s != nil {
@@ -52,11 +59,15 @@ func Lend(s *Server) string { return lendEnv + s.spec.Name + "=" + s.Addr }
 
 // lent is the server that this binary was lent, or nil.
 func lent(spec *Spec) *Server {
-	addr := os.Getenv(lendEnv + spec.Name)
+	addr, port, more := strings.Cut(os.Getenv(lendEnv+spec.Name), " ")
 	if addr == "" {
 		return nil
 	}
-	return &Server{Addr: addr, Settings: maps.Clone(spec.Settings), spec: spec}
+	s := &Server{Addr: addr, Settings: maps.Clone(spec.Settings), spec: spec}
+	if more { // the broker of a RocketMQ
+		s.Settings = map[string]string{"listenPort": port}
+	}
+	return s
 }
 
 // Close ends the shared servers and removes the folder of this process. Call it

@@ -26,6 +26,8 @@ type Spec struct {
 	Template func(dir string) []string
 	// Prepare writes what a new server's folder needs besides. Default: nothing.
 	Prepare func(s *Server) error
+	// Environment is what the program needs besides the usual. Default: nothing.
+	Environment func(s *Server) []string
 	// Arguments of the program.
 	Arguments func(s *Server) []string
 	// Ready asks on a fresh connection whether the server serves clients.

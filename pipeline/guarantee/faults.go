@@ -14,8 +14,8 @@ type fault struct {
 var faults = []fault{
 	{"worker killed", "TestCrashCampaign", false, redelivered("record and effect commit together")},
 	{"reply to COMMIT lost", "case doubt-guessed", false, redelivered("the batch runs again and finds its record")},
-	{"worker paused past its lease", "TestStoppedOutsideTransaction", false, redelivered("the old token is refused in the transaction")},
-	{"rebalance", "case effects-many-workers", false, redelivered("a new owner raises the token and reads the records")},
+	{"worker paused past its lease", "TestStoppedOutsideTransaction", false, redeliveredTo("the old token is refused in the transaction", "another one gets its messages; the locked record decides who was first")},
+	{"rebalance", "case effects-many-workers", false, redeliveredTo("a new owner raises the token and reads the records", "there is none: processes compete and share the locked records")},
 	{"delivery repeated, ack lost", "case settle-first", true, redelivered("the record tells")},
 	{"sender retries (same stamp)", "scenario X/copies apart", true, sentAgain},
 	{"sender restarts, own ids", "case sent-twice", true, ownIDs},
@@ -48,8 +48,12 @@ var serverShown = map[string]string{
 	"killed during a request":      "TestServerHTTPKilled",
 }
 
-// kafkaShown is what shows a fault on Kafka, where it is another thing than with
+// brokerShown is what shows a fault on a broker, where it is another thing than with
 // the embedded log.
+var brokerShown = map[string]map[string]string{
+	Kafka.Name: kafkaShown,
+}
+
 var kafkaShown = map[string]string{
 	"worker killed":                "TestKafkaKills",
 	"retention overtakes consumer": "script kafkalost",
@@ -60,7 +64,7 @@ var kafkaShown = map[string]string{
 }
 
 func (f *fault) shownWith(broker Broker, store Store) string {
-	if by, ok := kafkaShown[f.name]; ok && broker.Name == Kafka.Name {
+	if by, ok := brokerShown[broker.Name][f.name]; ok {
 		return by
 	}
 	if by, ok := serverShown[f.name]; ok && store.Deadlines {
@@ -71,6 +75,16 @@ func (f *fault) shownWith(broker Broker, store Store) string {
 
 func always(o Outcome, mechanism string) func(Setup) answer {
 	return func(Setup) answer { return answer{outcome: o, mechanism: mechanism} }
+}
+
+// redeliveredTo is redelivered, with another mechanism where processes compete.
+func redeliveredTo(owner, competing string) func(Setup) answer {
+	return func(s Setup) answer {
+		if s.Broker.Queue() {
+			return redelivered(competing)(s)
+		}
+		return redelivered(owner)(s)
+	}
 }
 
 // redelivered: the broker brings it again, with stamp, position and key as
@@ -153,7 +167,13 @@ func overtaken(s Setup) answer {
 	if s.Retention == 0 && s.Broker.Name == Embedded.Name {
 		return answer{outcome: Once, mechanism: "nothing is removed: no retention is set"}
 	}
-	if s.Broker.Name == Kafka.Name {
+	if s.Broker.Name == RocketMQ.Name {
+		return answer{outcome: NotPromised, mechanism: "the server removes what is too old, read or not, and does not tell"}
+	}
+	if s.Broker.Queue() {
+		return answer{outcome: Once, mechanism: "a queue keeps what is not acknowledged: no TTL, no drop-head (conditions)"}
+	}
+	if s.Broker.Name != Embedded.Name {
 		return answer{outcome: Counted, mechanism: "run stops and names the offsets; with --accept-lost it goes on and counts them as missing"}
 	}
 	return answer{outcome: Counted, mechanism: "run counts it as missing and exits 1"}
@@ -163,8 +183,11 @@ func restored(s Setup) answer {
 	if s.Broker.Name == Kafka.Name {
 		return answer{outcome: Refused, mechanism: "run compares the topic's id, leader epochs and ends of logs with what is done"}
 	}
-	if s.Broker.Name != Embedded.Name {
-		return answer{outcome: NotPromised, mechanism: "not in this version"}
+	if s.Broker.Queue() {
+		return answer{outcome: NotPromised, mechanism: "a queue has no positions to compare with what is done; the audit finds what is missing"}
+	}
+	if s.Broker.Name == RabbitMQStream.Name {
+		return answer{outcome: Refused, mechanism: "run compares the last message done and the end of the stream with what is there"}
 	}
 	return answer{outcome: Refused, mechanism: "run looks up the last message done, if younger than " + Span(s.Window/2)}
 }
@@ -177,6 +200,9 @@ func stoppedInside(s Setup) answer {
 }
 
 func raised(s Setup) answer {
+	if s.Broker.Queue() || s.Broker.Name == RabbitMQStream.Name {
+		return answer{outcome: Once, mechanism: "there is one partition"}
+	}
 	for i := range s.Tables {
 		if ordered(&s.Tables[i]) {
 			return answer{outcome: NotPromised, mechanism: "a Key moves to another partition: order is not kept across it"}

@@ -21,13 +21,47 @@ var (
 		"the topic is not compacted, or what compaction removes may be missed: that is not counted as missing",
 		"all processes of the group have the same source.kafka.protocol",
 	}}
-	RabbitMQStream = Broker{Name: "rabbitmq stream", Exclusive: true, Positions: true}
-	RabbitMQQueue  = Broker{Name: "rabbitmq queue"}
-	RocketMQ       = Broker{Name: "rocketmq"}
+	RabbitMQStream = Broker{Name: "rabbitmq stream", Now: true, Exclusive: true, Positions: true, Conditions: []string{
+		"the owner of the stream is leased in the store: a process that is silent for source.rabbitmq.lease loses it to another, and its token is refused in the transaction",
+		"AMQP tells no identity of a stream: run compares the last message done with what lies there now, and stops when it is another one, or gone",
+		"the stream has three replicas in a cluster of three nodes or more",
+	}}
+	RabbitMQQueue = Broker{Name: "rabbitmq queue", Now: true, Conditions: []string{
+		noFence("RabbitMQ"),
+		"processes compete for the messages: the order of a Key is kept only with single_active, or mode: version or transition",
+		neverGivesUp,
+		"the numbers of a sender are by exchange and routing key: a binding that leaves a routing key out takes all of its numbers, and the audit misses none",
+	}}
+	RabbitMQSingle = Broker{Name: "rabbitmq single", Now: true, Conditions: []string{
+		noFence("RabbitMQ"),
+		"the queue is made with x-single-active-consumer (declare does, or compares): the order of a Key is kept while one process lives; the next one may begin while the last one " +
+			"still works on what it was given, and no message takes effect twice then",
+		neverGivesUp,
+	}}
+	RocketMQ = Broker{Name: "rocketmq", Now: true, Conditions: []string{
+		noFence("RocketMQ"),
+		"processes compete for the messages: the order of a Key is kept only in a topic of type FIFO with an orderly group (fifo: true), or with mode: version or transition",
+		"retryMaxTimes of the group is high: what reaches it is the server's own dead letter (%DLQ%), and attempts are counted in the store without it",
+		"the server keeps messages longer (fileReservedTime, 72h) than no run is at work: what it removes before is named by nobody",
+		"what source.rocketmq.filter leaves out is missing by design: behind a filter nothing can be audited",
+	}}
 )
 
 // Brokers are all of them, those of this version first.
-func Brokers() []Broker { return []Broker{Embedded, Kafka, RabbitMQStream, RabbitMQQueue, RocketMQ} }
+func Brokers() []Broker {
+	return []Broker{Embedded, Kafka, RabbitMQStream, RabbitMQQueue, RabbitMQSingle, RocketMQ}
+}
+
+// Of a broker that takes acknowledgements of anybody.
+func noFence(broker string) string {
+	return broker + " fences nobody and may take a late acknowledgement: the locked records in the transaction of the effect decide, never the broker"
+}
+
+const neverGivesUp = "the queue is durable, with no message TTL, no drop-head, and a delivery limit, if there is one, that dead-letters at least once into a queue that somebody reads: " +
+	"attempts are counted in the store; 4.0 has a limit of 20 where none is said (declare says none)"
+
+// Queue: messages have no place, and are gone when they are acknowledged.
+func (b Broker) Queue() bool { return !b.Positions }
 
 // Shape is the broker's name in verify/model.
 func (b Broker) Shape() string {

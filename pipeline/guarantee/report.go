@@ -148,6 +148,8 @@ func (s Setup) windowCondition() string {
 	switch {
 	case s.Broker.Name == Kafka.Name && s.Late == 0:
 		return text + " (dedup.window); run asks the topic for its retention, and refuses a longer one"
+	case s.Broker.Queue() && s.Late == 0:
+		return text + " (dedup.window): no message lies unread longer, in the queue or among its dead letters, which keep no time; say how long one may with source.late, and run compares and warns"
 	case s.Retention == 0 && s.Late == 0:
 		return text + " (dedup.window); the file says neither a retention nor source.late to compare with"
 	case s.Retention == 0:

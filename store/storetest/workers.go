@@ -17,6 +17,7 @@ func workerCases[X any]() []Case[X] {
 		{"one-sender-many-workers", oneSenderManyWorkers[X]},
 		{"many-senders-one-worker", manySendersOneWorker[X]},
 		{"outbox", outboxRelayed[X]},
+		{"outbox-bridge", outboxBridge[X]},
 		{"two-relays", twoRelays[X]},
 		{"outbox-attempt", outboxAttempt[X]},
 		{"outbox-unrepeatable", outboxUnrepeatable[X]},
@@ -130,6 +131,39 @@ func outboxRelayed[X any](t *testing.T, h Harness[X]) {
 	}
 	if distinct, stored := stampsOf(w), len(w.broker.Messages("out")); distinct != 35 || stored == distinct {
 		t.Fatalf("%d distinct messages of %d stored, want 35 distinct and some sent again", distinct, stored)
+	}
+}
+
+// outboxBridge: what was stamped by its sender goes on with that stamp and id, to a
+// partition of the destination, also when a relay dies after sending.
+func outboxBridge[X any](t *testing.T, h Harness[X]) {
+	w := newWorld(t, h, memory.Replayable)
+	store := w.storage.Open(t)
+	w.start(options[X]{handler: func(ctx context.Context, tx X, m rollcall.Message) error {
+		out := m
+		out.Destination, out.Partition = "out", rollcall.Unpicked
+		if err := store.Outbox().Enqueue(ctx, tx, []rollcall.Message{out}); err != nil {
+			return err
+		}
+		return w.record(ctx, tx, m)
+	}})
+	sent := make(map[rollcall.MessageID]rollcall.Stamp)
+	for i := 1; i <= 20; i++ {
+		m := w.stamped(i, fmt.Sprint("k", i%5))
+		sent[m.ID] = m.Stamp
+		w.send(m)
+	}
+	w.waitLines(20)
+	for _, step := range []string{"relay-sent", ""} {
+		relayUntil(w, step)
+	}
+	if n := stampsOf(w); n != 20 {
+		t.Fatalf("%d messages came out, want 20", n)
+	}
+	for _, m := range w.broker.Messages("out") {
+		if m.Stamp != sent[m.ID] {
+			t.Fatalf("message %q came with stamp %+v, was sent with %+v", m.ID, m.Stamp, sent[m.ID])
+		}
 	}
 }
 
