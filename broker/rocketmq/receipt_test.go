@@ -189,7 +189,7 @@ func TestEmpty(t *testing.T) {
 		if is() {
 			t.Fatal("empty, though nobody has asked since")
 		}
-		wait(t, "an empty topic", func() bool { r.next(100, 100*time.Millisecond); return is() })
+		wait(t, "an empty topic, asked by few", func() bool { r.next(1, 100*time.Millisecond); return is() })
 	})
 }
 

@@ -31,9 +31,9 @@ func (r *receiver) run() {
 		if n == 0 {
 			return
 		}
-		began := time.Now()
+		asked := s.asking(r.number)
 		came, err := r.receive(n)
-		if s.came(r.number, n, came, began, err) {
+		if s.came(asked, n, came, err) {
 			try = 0
 			continue
 		}
@@ -68,10 +68,11 @@ func (s *Subscription) claim(place int) int {
 }
 
 // came takes what a request brought, and says whether it went well.
-func (s *Subscription) came(place, asked int, came []*held, began time.Time, err error) (well bool) {
+func (s *Subscription) came(r *poll, asked int, came []*held, err error) (well bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked[place] -= asked
+	s.asked[r.place] -= asked
+	delete(s.polls, r)
 	for _, h := range came {
 		s.numbers++
 		h.number = s.numbers
@@ -83,7 +84,7 @@ func (s *Subscription) came(place, asked int, came []*held, began time.Time, err
 	case len(came) > 0:
 		s.busy = time.Now()
 	case err == nil:
-		s.idle[place] = began
+		s.nothing(r)
 	}
 	if err != nil && s.alive.Err() == nil {
 		s.trouble = fmt.Errorf("rocketmq: topic %q, group %q: %w", s.source.topic, s.group, err)

@@ -83,6 +83,9 @@ func plantAll(t *testing.T, root, kit string, bugs []mutant) {
 	together := filepath.Join(t.TempDir(), "kit.test")
 	compile(t, root, g.files, "go", "test", "-c", "-o", together, "./"+kit)
 	env := os.Environ()
+	if kit == onRocket {
+		env = append(env, servers.StartRocketMQ(t, true, servers.Config{}).Lent()...)
+	}
 	if spec := serverOf[kit]; spec != nil {
 		env = append(env, servers.Lend(servers.Start(t, spec, servers.Config{})))
 	}
