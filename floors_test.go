@@ -74,6 +74,8 @@ var floors = []floor{
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "broker/kafka", ours: []string{"", "internal/"}, clients: []string{"github.com/twmb/franz-go"},
 		why: "a driver imports the root and its own client, never another driver"},
+	{prefix: "broker/rocketmq", ours: []string{"", "internal/"}, clients: []string{"github.com/apache/rocketmq-clients/golang/v5", "google.golang.org/grpc", "google.golang.org/protobuf"},
+		why: "a driver imports the root and its own client, never another driver; of that client only the stubs (TestStubsOnly)"},
 	{prefix: "broker/rabbitmq", ours: []string{"", "internal/"}, clients: []string{"github.com/rabbitmq/amqp091-go"},
 		why: "a driver imports the root and its own client, never another driver"},
 	{prefix: "store/memory", ours: []string{""}, why: "a driver imports the root and its own client, never another driver"},
