@@ -112,13 +112,12 @@ func run(j Job, open func(ctx context.Context, j Job) (Queue, error)) error {
 	for range workers {
 		go func() { done <- p.work(context.Background(), open) }()
 	}
-	var all error
 	for range workers {
 		if err := <-done; stop.Err() == nil {
-			all = errors.Join(all, err)
+			return err // it ends the process
 		}
 	}
-	return all
+	return nil
 }
 
 // work is one worker, with a connection of its own.

@@ -159,9 +159,7 @@ func (s *show) kill() {
 // end waits until every order was acknowledged, and ends the processes.
 func (s *show) end() {
 	s.t.Helper()
-	s.until("every order to be acknowledged", func() bool {
-		return s.count(`SELECT count(DISTINCT id) FROM acked`) == len(s.sent)
-	})
+	s.until("every order to be acknowledged", func() bool { return len(s.open()) == 0 })
 	s.stop()
 	for s.broker.Left != nil && s.broker.Left(s.t, s.job.Queue) > 0 { // an acknowledgement died on its way
 		s.begin()
@@ -182,9 +180,20 @@ func (s *show) until(what string, done func() bool) {
 	s.t.Helper()
 	for late := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(late) {
-			s.t.Fatalf("%s: waited %v for %s", s.title, patience, what)
+			s.t.Fatalf("%s: waited %v for %s; not acknowledged are %v", s.title, patience, what, s.open())
 		}
 	}
+}
+
+// open are the orders that nobody has acknowledged.
+func (s *show) open() (ids []string) {
+	s.t.Helper()
+	for _, id := range s.sent {
+		if s.count(`SELECT count(*) FROM acked WHERE id = ?`, id) == 0 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (s *show) count(query string, args ...any) (n int) {
