@@ -42,7 +42,11 @@ func Open(ctx context.Context, endpoints []string, config Config) (*Cluster, err
 	defer cancel()
 	if err := c.sending.stream(c.access).wait(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("rocketmq: no connection: %w; nothing was sent or read; is this the gRPC port of a proxy, and is it up?", err)
+		next := "is this the gRPC port of a proxy, and is it up?"
+		if lasts(err) {
+			next = "trying again is of no use"
+		}
+		return nil, fmt.Errorf("rocketmq: no connection: %w; nothing was sent or read; %s", err, next)
 	}
 	return c, nil
 }

@@ -35,3 +35,20 @@ func (c *Cluster) Batches(topic string, messages []rollcall.Message) int {
 	p := &call{cluster: c, topic: topic, kind: v2.MessageType_NORMAL, results: make([]rollcall.PublishResult, len(messages))}
 	return len(batches(p.pack(messages)))
 }
+
+// Member makes a client of a group, and gives what its calls need.
+func (c *Cluster) Member(ctx context.Context, topic, group string) (context.Context, v2.MessagingServiceClient, *v2.MessageQueue) {
+	s := &Source{cluster: c, topic: topic, config: SourceConfig{}.withDefaults()}
+	session := c.session(v2.ClientType_SIMPLE_CONSUMER, s.settings(group))
+	session.group = c.resource(group)
+	context.AfterFunc(ctx, func() { session.close(context.Background()) })
+	r, err := c.route(ctx, topic)
+	if err != nil {
+		panic(err)
+	}
+	at := r.all()[0]
+	if err := session.stream(at.link).wait(ctx); err != nil {
+		panic(err)
+	}
+	return session.signed(ctx), at.link.stub, at.queue
+}

@@ -32,7 +32,7 @@ func both(t *testing.T, run func(t *testing.T, s *server)) {
 // send publishes n messages with stamps, keys k0 to k49, bodies from the given number on.
 func send(t testing.TB, cluster *rocketmq.Cluster, topic string, n, from int) {
 	t.Helper()
-	p := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{Observer: silent})
+	p := rollcall.NewPublisher(cluster.Sender(), rollcall.PublisherConfig{Observer: silent, Books: rollcall.BooksConfig{Off: true}})
 	messages := make([]rollcall.Message, n)
 	for i := range messages {
 		messages[i] = rollcall.Message{Key: fmt.Sprint("k", (from+i)%50), Body: []byte(body(from + i))}
@@ -43,6 +43,9 @@ func send(t testing.TB, cluster *rocketmq.Cluster, topic string, n, from int) {
 		if r.Fate != rollcall.Stored {
 			t.Fatalf("message %d: %v %v", i, r.Fate, r.Err)
 		}
+	}
+	if err := p.Close(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
 

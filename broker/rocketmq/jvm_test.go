@@ -29,9 +29,10 @@ type server struct {
 
 	dir   string
 	mode  string
+	tls   bool
 	names string
 	mu    sync.Mutex
-	jvms  map[string]*exec.Cmd
+	jvms  map[string]*jvm
 }
 
 // lib is where the jars are: those of scripts/servers, or as said.
@@ -51,9 +52,24 @@ func start(t testing.TB, mode string, broker, proxy []string) *server {
 	t.Helper()
 	slots <- struct{}{}
 	t.Cleanup(func() { <-slots })
-	s := startIn(t, t.TempDir(), mode, broker, proxy)
-	t.Cleanup(func() { s.kill("namesrv", "broker", "proxy") })
+	s := new(server)
+	startAs(t, s, mode, broker, proxy)
 	return s
+}
+
+// startAs starts a server that knows more of itself already.
+func startAs(t testing.TB, s *server, mode string, broker, proxy []string) {
+	t.Helper()
+	s.dir, s.mode, s.jvms = filepath.Join(t.TempDir(), mode), mode, make(map[string]*jvm)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.logs())
+		}
+		s.kill("namesrv", "broker", "proxy")
+	})
+	if err := s.boot(t, broker, proxy); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // slots bounds how many servers there are beside the shared ones: each is two or three
@@ -62,7 +78,7 @@ var slots = make(chan struct{}, 2)
 
 func startIn(t testing.TB, dir, mode string, broker, proxy []string) *server {
 	t.Helper()
-	s := &server{dir: filepath.Join(dir, mode), mode: mode, jvms: make(map[string]*exec.Cmd)}
+	s := &server{dir: filepath.Join(dir, mode), mode: mode, jvms: make(map[string]*jvm)}
 	if err := s.boot(t, broker, proxy); err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +146,20 @@ func (s *server) restart(t testing.TB) {
 // serves waits until a client is taken.
 func (s *server) serves(t testing.TB) {
 	t.Helper()
-	wait(t, "the proxy to take clients", func() bool {
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Log(last)
+		}
+	}()
+	within(t, startPatience, "the proxy to take clients", func() bool {
+		if s.jvms != nil && s.gone("proxy") { // it gives up when the broker is slow to take its topic
+			s.run(t, "proxy")
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		c, err := rocketmq.Open(ctx, []string{s.proxy}, rocketmq.Config{Plaintext: true, Warn: func(string) {}})
-		if err == nil {
+		if last = err; err == nil {
 			c.Close()
 		}
 		return err == nil || errors.Is(err, rocketmq.ErrRefused)
@@ -145,8 +170,8 @@ func (s *server) serves(t testing.TB) {
 // lost, and the next comes 10 s later.
 func (s *server) registered(t testing.TB) {
 	t.Helper()
-	names := brokerAdmin{s.names}
-	wait(t, "the broker to be known", func() bool {
+	names := brokerAdmin{addr: s.names}
+	within(t, startPatience, "the broker to be known", func() bool {
 		if body, err := names.ask(106, nil, nil); err == nil && strings.Contains(string(body.body), "broker-a") {
 			return true
 		}
@@ -172,7 +197,8 @@ func (s *server) run(t testing.TB, name string) {
 	args := []string{"-Xss512k", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms128m", "-Xmx256m", "-XX:MaxDirectMemorySize=512m",
 		"-Dio.netty.tryReflectionSetAccessible=true", "--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
 		"--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED", "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
-		"-Dtls.server.mode=disabled", "-Duser.home=" + s.dir, "-Djava.io.tmpdir=" + s.dir + "/tmp", "-Djava.net.preferIPv4Stack=true",
+		"-Dtls.server.mode=" + s.encryption(), "-Dtls.test.mode.enable=false", "-Dtls.server.keyPath=" + s.dir + "/conf/tls.key", "-Dtls.server.certPath=" + s.dir + "/conf/tls.crt",
+		"-Duser.home=" + s.dir, "-Djava.io.tmpdir=" + s.dir + "/tmp", "-Djava.net.preferIPv4Stack=true",
 		"-Drmq.log.file=" + s.dir + "/log/" + name + ".log", "-Drmq.logback.configurationFile=" + s.dir + "/conf/logback.xml", "-cp", lib(t) + "/*"}
 	conf := s.dir + "/conf/"
 	switch name {
@@ -199,7 +225,38 @@ func (s *server) run(t testing.TB, name string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jvms[name] = cmd
+	j := &jvm{cmd, make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(j.ended)
+	}()
+	s.jvms[name] = j
+}
+
+// jvm is one process.
+type jvm struct {
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// gone says whether a process has ended by itself.
+func (s *server) gone(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.jvms[name].ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// encryption of the proxy: both with and without, or none, which starts sooner.
+func (s *server) encryption() string {
+	if s.tls {
+		return "permissive"
+	}
+	return "disabled"
 }
 
 func (s *server) pid(name string) int {
@@ -209,14 +266,6 @@ func (s *server) pid(name string) int {
 		return cmd.Process.Pid
 	}
 	return 0
-}
-
-// brokerJVM is the process in which the broker runs.
-func (s *server) brokerJVM() string {
-	if s.mode == "local" {
-		return "proxy"
-	}
-	return "broker"
 }
 
 // kill ends processes by SIGKILL and returns when they are gone.
@@ -229,8 +278,21 @@ func (s *server) kill(names ...string) (pids []int) {
 		if cmd != nil {
 			pids = append(pids, cmd.Process.Pid)
 			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			<-cmd.ended
 		}
 	}
 	return pids
 }
+
+// logs are the ends of what the processes wrote.
+func (s *server) logs() (out string) {
+	files, _ := filepath.Glob(filepath.Join(s.dir, "log", "*"))
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		out += fmt.Sprintf("%s:\n%s\n", filepath.Base(f), text[max(0, len(text)-1500):])
+	}
+	return out
+}
+
+// startPatience is how long a server may take to come up while others do.
+const startPatience = 3 * time.Minute

@@ -2,6 +2,7 @@ package rocketmq_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/rocketmq"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 )
 
 // names are unique among all cases that share a server, and process is among all test
@@ -31,7 +33,11 @@ func sharedServer(t testing.TB, mode string) *server {
 	t.Helper()
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
-	if shared[mode] == nil {
+	if shared[mode] == nil && mode == "local" { // one that may be lent to us
+		r := servers.SharedRocketMQ(t)
+		shared[mode] = &server{proxy: r.Proxy.Addr, brokerAdmin: brokerAdmin{addr: net.JoinHostPort("127.0.0.1", r.Broker.Settings["listenPort"])}, version: r.Version(t)}
+		shared[mode].serves(t)
+	} else if shared[mode] == nil {
 		shared[mode] = startIn(t, sharedDir, mode, nil, nil)
 		t.Logf("RocketMQ %s, %s mode", shared[mode].version, mode)
 	}
@@ -71,9 +77,14 @@ func newTopic(t testing.TB, s *server, kind string, queues int) string {
 
 func wait(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	within(t, patience, what, is)
+}
+
+func within(t testing.TB, limit time.Duration, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s", patience, what)
+			t.Fatalf("waited %v for %s", limit, what)
 		}
 	}
 }

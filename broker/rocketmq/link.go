@@ -44,7 +44,11 @@ func (c Config) connect(endpoints *v2.Endpoints) (*link, error) {
 	var names []string
 	for _, a := range endpoints.GetAddresses() {
 		at := net.JoinHostPort(a.GetHost(), strconv.Itoa(int(a.GetPort())))
-		addresses = append(addresses, resolver.Address{Addr: at, ServerName: a.GetHost()})
+		name := a.GetHost()
+		if c.TLS != nil && c.TLS.ServerName != "" {
+			name = c.TLS.ServerName // else gRPC would not look at it
+		}
+		addresses = append(addresses, resolver.Address{Addr: at, ServerName: name})
 		names = append(names, at)
 	}
 	l.name = strings.Join(names, ",")

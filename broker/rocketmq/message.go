@@ -35,7 +35,8 @@ const (
 // is: nothing was.
 func (c *Cluster) outgoing(topic string, m *rollcall.Message, kind v2.MessageType) (*v2.Message, error) {
 	properties := make(map[string]string, len(m.Headers)+4)
-	system := &v2.SystemProperties{MessageId: wireID(m), MessageType: kind, BodyEncoding: v2.Encoding_IDENTITY}
+	system := &v2.SystemProperties{MessageId: wireID(m), MessageType: kind, BodyEncoding: v2.Encoding_IDENTITY,
+		BornTimestamp: timestamppb.New(c.config.Now())} // not m.Time: of an old transactional message the server never asks
 	var headers []rollcall.Header
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, ours) {
@@ -61,7 +62,6 @@ func (c *Cluster) outgoing(topic string, m *rollcall.Message, kind v2.MessageTyp
 	}
 	if !m.Time.IsZero() {
 		properties[timeProperty] = strconv.FormatInt(m.Time.UnixMilli(), 10)
-		system.BornTimestamp = timestamppb.New(m.Time)
 	}
 	out := &v2.Message{Topic: c.resource(topic), UserProperties: properties, SystemProperties: system, Body: m.Body}
 	if len(m.Body) == 0 {

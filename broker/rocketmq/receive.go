@@ -31,9 +31,9 @@ func (r *receiver) run() {
 		if n == 0 {
 			return
 		}
-		began := time.Now()
+		asked := s.asking(r.number)
 		came, err := r.receive(n)
-		if s.came(r.number, n, came, began, err) {
+		if s.came(asked, n, came, err) {
 			try = 0
 			continue
 		}
@@ -68,10 +68,11 @@ func (s *Subscription) claim(place int) int {
 }
 
 // came takes what a request brought, and says whether it went well.
-func (s *Subscription) came(place, asked int, came []*held, began time.Time, err error) (well bool) {
+func (s *Subscription) came(r *poll, asked int, came []*held, err error) (well bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked[place] -= asked
+	s.asked[r.place] -= asked
+	delete(s.polls, r)
 	for _, h := range came {
 		s.numbers++
 		h.number = s.numbers
@@ -83,7 +84,7 @@ func (s *Subscription) came(place, asked int, came []*held, began time.Time, err
 	case len(came) > 0:
 		s.busy = time.Now()
 	case err == nil:
-		s.idle[place] = began
+		s.nothing(r)
 	}
 	if err != nil && s.alive.Err() == nil {
 		s.trouble = fmt.Errorf("rocketmq: topic %q, group %q: %w", s.source.topic, s.group, err)
@@ -155,13 +156,13 @@ func (r *receiver) explain(err error) error {
 	s := r.subscription
 	switch codeOf(err) {
 	case v2.Code_CONSUMER_GROUP_NOT_FOUND:
-		return fmt.Errorf("%w; make it: mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -g %s -m true", err, s.group)
+		return fmt.Errorf("%w; %s", err, createGroup(s.group))
 	case v2.Code_TOPIC_NOT_FOUND:
 		return fmt.Errorf("%w; %s", err, create(s.source.topic))
 	case v2.Code_ILLEGAL_INVISIBLE_TIME:
 		return fmt.Errorf("%w: %w; SourceConfig.Invisible is %v, and the server takes 10 s to 12 h", rollcall.ErrConfig, err, s.source.config.Invisible)
 	case v2.Code_INTERNAL_SERVER_ERROR:
-		return fmt.Errorf("%w; does the group exist? mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -g %s -m true", err, s.group)
+		return fmt.Errorf("%w; if the group does not exist, %s", err, createGroup(s.group))
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 
 	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
 	"google.golang.org/grpc/codes"
@@ -69,6 +70,10 @@ func (l *link) failed(err error) error {
 	switch status.Code(err) {
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return refused{fmt.Errorf("%w; correct Config.AccessKey or Config.SecretKey, or give the user the right", err)}
+	case codes.InvalidArgument:
+		if strings.Contains(err.Error(), "group not found") {
+			return fmt.Errorf("%w: %s: %w", rollcall.ErrNoDestination, l.name, err)
+		}
 	case codes.Unavailable:
 		if trouble := l.trouble.Load(); trouble != nil && distrust(*trouble) {
 			return refused{fmt.Errorf("%s: %w; give Config.TLS the authority that signed the server's certificate, and the name in it", l.name, *trouble)}

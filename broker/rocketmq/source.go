@@ -58,6 +58,9 @@ func (s *Source) Subscribe(ctx context.Context, request rollcall.SubscribeReques
 	for _, p := range r.all() {
 		if err := sub.session.stream(p.link).wait(ctx); err != nil {
 			sub.session.close(ctx)
+			if errors.Is(err, rollcall.ErrNoDestination) {
+				err = fmt.Errorf("%w; %s", err, createGroup(request.Group))
+			}
 			return nil, fmt.Errorf("rocketmq: topic %q, group %q: %w", s.topic, request.Group, err)
 		}
 	}
@@ -94,4 +97,10 @@ func (s *Source) orderly(group string) func(*v2.Settings) error {
 		return configError("FIFO", fmt.Sprintf("%v, and of group %q %v", s.config.FIFO, group, errOrderly),
 			fmt.Sprintf("set it to %v, or change the group: mqadmin updateSubGroup -g %s -o %v", is, group, s.config.FIFO))
 	}
+}
+
+// createGroup is how a group is made. Without -m true a new one may begin at the end, and
+// without -r a message is given up after 17 deliveries, to workers that died too.
+func createGroup(group string) string {
+	return "make it: mqadmin updateSubGroup -n NAMESERVER:9876 -c DefaultCluster -m true -r 1000 -g " + group
 }

@@ -22,9 +22,10 @@ type stream struct {
 
 	mu      sync.Mutex
 	cut     context.CancelFunc // ends the stream that is open
-	ready   bool               // settings were answered and a heartbeat too
-	changed chan struct{}      // closed and made anew when ready or err change
-	err     error              // why the last one ended
+	open    v2.MessagingService_TelemetryClient
+	ready   bool          // settings were answered and a heartbeat too
+	changed chan struct{} // closed and made anew when ready or err change
+	err     error         // why the last one ended
 }
 
 func newStream(s *session, l *link) *stream {
@@ -73,10 +74,8 @@ func (t *stream) run() error {
 	if err != nil {
 		return t.link.failed(err)
 	}
-	t.session.mu.Lock()
-	settings := t.session.settings
-	t.session.mu.Unlock()
-	if err := open.Send(&v2.TelemetryCommand{Command: &v2.TelemetryCommand_Settings{Settings: settings}}); err != nil {
+	defer t.opened(nil)
+	if err := t.opened(open); err != nil {
 		_, err = open.Recv() // it knows why
 		return t.link.failed(err)
 	}
@@ -92,6 +91,32 @@ func (t *stream) run() error {
 			return err
 		}
 	}
+}
+
+// opened remembers the stream that is open, and tells it our settings.
+func (t *stream) opened(open v2.MessagingService_TelemetryClient) error {
+	t.mu.Lock()
+	t.open = open
+	t.mu.Unlock()
+	if open == nil {
+		return nil
+	}
+	return t.tell()
+}
+
+// tell sends today's settings, also on a stream that is open already: while there is none,
+// nobody could ask us about a transaction.
+func (t *stream) tell() error {
+	t.session.mu.Lock()
+	settings := t.session.settings
+	t.session.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ready = false
+	if t.open == nil {
+		return nil // it is told when it opens
+	}
+	return t.open.Send(&v2.TelemetryCommand{Command: &v2.TelemetryCommand_Settings{Settings: settings}})
 }
 
 // obey does what the server tells.

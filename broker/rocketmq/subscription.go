@@ -29,8 +29,9 @@ type Subscription struct {
 	want       int   // what the Fetch that waits would take
 	asked      []int // by place: what receivers have under way
 	trouble    error
-	idle       []time.Time // by place: when the last poll that came back empty began
-	busy       time.Time   // when there last was something to do
+	polls      map[*poll]bool // that are under way
+	idle       []idle         // by place
+	busy       time.Time      // when there last was something to do
 	closed     bool
 }
 
@@ -55,7 +56,7 @@ type held struct {
 
 func newSubscription(s *Source, request rollcall.SubscribeRequest, session *session) *Subscription {
 	sub := &Subscription{source: s, group: request.Group, session: session, token: request.Token, generation: 1,
-		held: make(map[uint64]*held), changed: make(chan struct{}), hungry: make(chan struct{}), busy: time.Now()}
+		held: make(map[uint64]*held), polls: make(map[*poll]bool), changed: make(chan struct{}), hungry: make(chan struct{}), busy: time.Now()}
 	sub.alive, sub.stop = context.WithCancel(context.Background())
 	session.group = s.cluster.resource(request.Group)
 	session.accept = s.orderly(request.Group)
@@ -64,7 +65,7 @@ func newSubscription(s *Source, request rollcall.SubscribeRequest, session *sess
 
 // begin starts the receivers, some for each broker.
 func (s *Subscription) begin(places []place) {
-	s.idle, s.asked = make([]time.Time, len(places)), make([]int, len(places))
+	s.idle, s.asked = make([]idle, len(places)), make([]int, len(places))
 	for number, p := range places {
 		for range s.source.config.Receivers {
 			r := &receiver{subscription: s, place: p, number: number}
@@ -162,25 +163,6 @@ func (s *Subscription) dropLate() {
 		delete(s.held, h.number)
 		return true
 	})
-}
-
-// Empty implements rollcall.Emptier: every broker was asked since there last was
-// something, and nothing came; we hold nothing, and nothing that we gave back is to come.
-func (s *Subscription) Empty(context.Context) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false, rollcall.ErrClosed
-	}
-	if s.trouble != nil {
-		return false, nil // the next Fetch tells it
-	}
-	for _, began := range s.idle {
-		if !began.After(s.busy) {
-			return false, nil
-		}
-	}
-	return len(s.held) == 0, nil
 }
 
 // Restart implements rollcall.Subscription: what is held is given back, and comes again

@@ -134,7 +134,7 @@ func (c *Cluster) transactional(ctx context.Context, topic string, l *link) erro
 	s.mu.Unlock()
 	if added {
 		for _, t := range s.opened() {
-			t.again()
+			_ = t.tell() // what breaks is opened anew, and told then
 		}
 	}
 	t := s.stream(l)

@@ -73,7 +73,8 @@ func TestOrphan(t *testing.T) {
 		}
 		cluster := openWith(t, s, rocketmq.Config{Checker: checker})
 		r := subscribe(t, cluster, topic, group(topic), short)
-		m := rollcall.Message{ID: "order-7", Key: "k", Body: []byte("seven"), Stamp: rollcall.Stamp{Life: rollcall.NewLife(), Sequence: 1, OwnID: true}}
+		// Years old: the server never asks about messages that were born so early.
+		m := rollcall.Message{Time: time.Unix(1500000000, 0), ID: "order-7", Key: "k", Body: []byte("seven"), Stamp: rollcall.Stamp{Life: rollcall.NewLife(), Sequence: 1, OwnID: true}}
 		result := cluster.Sender().PublishTransaction(t.Context(), topic, []rollcall.Message{m}, decide(rocketmq.Undecided, errors.New("the sender died here")))[0]
 		if result.Fate != rollcall.Unknown {
 			t.Fatalf("undecided: %v %v", result.Fate, result.Err)

@@ -34,6 +34,7 @@ const (
 	onServer = "store/postgres"
 	onBroker = "broker/memory"
 	onKafka  = "broker/kafka"
+	onRocket = "broker/rocketmq"
 )
 
 // TestMain lets four kits go at a time: most of their time they wait.
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 // all are the planted bugs that a kit must catch.
-var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, deadMutants, bookMutants, auditMutants, protocolMutants)
+var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, rocketMutants, deadMutants, bookMutants, auditMutants, protocolMutants)
 
 // serverOf is the server of the tests of a package that is slow to start: one for all bugs.
 var serverOf = map[string]*servers.Spec{onKafka: servers.Kafka, onServer: servers.Postgres15}
@@ -63,7 +64,7 @@ func TestPlantedBugs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kit := range []string{onKafka, onStore, onServer, onRedis, onSQLite, onBroker, onAudit, onModel, "."} {
+	for _, kit := range []string{onKafka, onRocket, onStore, onServer, onRedis, onSQLite, onBroker, onAudit, onModel, "."} {
 		bugs := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return m.kit != kit })
 		t.Run(strings.NewReplacer("/", "-", ".", "root").Replace(kit), func(t *testing.T) {
 			t.Parallel()
@@ -82,6 +83,9 @@ func plantAll(t *testing.T, root, kit string, bugs []mutant) {
 	together := filepath.Join(t.TempDir(), "kit.test")
 	compile(t, root, g.files, "go", "test", "-c", "-o", together, "./"+kit)
 	env := os.Environ()
+	if kit == onRocket {
+		env = append(env, servers.StartRocketMQ(t, true, servers.Config{}).Lent()...)
+	}
 	if spec := serverOf[kit]; spec != nil {
 		env = append(env, servers.Lend(servers.Start(t, spec, servers.Config{})))
 	}
@@ -107,7 +111,7 @@ func plantAll(t *testing.T, root, kit string, bugs []mutant) {
 				binary = filepath.Join(t.TempDir(), "alone.test")
 				compile(t, root, m.overlay(t, root), "go", "test", "-c", "-o", binary, "./"+kit)
 			}
-			out, err := run(binary, pattern(m), patience(m), "30s", i+1)
+			out, err := run(binary, pattern(m), patience(m), limit(m), i+1)
 			caught(t, m, out, err)
 			table = append(table, fmt.Sprintf("%-34s %-14s %s (%.1fs)", m.name, m.kit, m.caught, time.Since(started).Seconds()))
 		})
@@ -131,7 +135,18 @@ func patience(m mutant) string {
 	if m.caught == "TestRecreated" { // franz-go looks for the topic every few seconds
 		return "20s"
 	}
+	if m.kit == onRocket { // a queue brings again what was given back after some seconds
+		return "25s"
+	}
 	return "4s"
+}
+
+// limit is how long a case may take with its bug.
+func limit(m mutant) string {
+	if m.kit == onRocket { // each starts a server
+		return "90s"
+	}
+	return "30s"
 }
 
 // caught demands that the case has failed.

@@ -1,0 +1,171 @@
+package rocketmq_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	v2 "github.com/apache/rocketmq-clients/golang/v5/protocol/v2"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/rollcall-mq/rollcall"
+	"github.com/rollcall-mq/rollcall/broker/rocketmq"
+)
+
+const (
+	benchMessages = 12_000
+	benchRounds   = 3
+)
+
+// BenchmarkDriver compares sending and receiving with a bare loop on the stubs: the same
+// batches, the same requests side by side, turn about.
+func BenchmarkDriver(b *testing.B) {
+	s := sharedServer(b, "local")
+	cluster := open(b, s)
+	var ours, bare, ourReading, bareReading time.Duration
+	for b.Loop() {
+		for range benchRounds {
+			topic := newTopic(b, s, "NORMAL", 4)
+			bare += timed(func() { bareSend(b, cluster, topic) })
+			bareReading += timed(func() { bareReceive(b, s, cluster, topic) })
+			topic = newTopic(b, s, "NORMAL", 4)
+			ours += timed(func() { ourSend(b, cluster, topic) })
+			ourReading += timed(func() { ourReceive(b, cluster, topic) })
+		}
+	}
+	rate := func(d time.Duration) float64 { return benchMessages * benchRounds * float64(b.N) / d.Seconds() }
+	b.ReportMetric(rate(ours), "sent/s")
+	b.ReportMetric(rate(bare), "bare-sent/s")
+	b.ReportMetric(100*bare.Seconds()/ours.Seconds(), "%sent")
+	b.ReportMetric(rate(ourReading), "received/s")
+	b.ReportMetric(rate(bareReading), "bare-received/s")
+	b.ReportMetric(100*bareReading.Seconds()/ourReading.Seconds(), "%received")
+}
+
+func timed(do func()) time.Duration {
+	begun := time.Now()
+	do()
+	return time.Since(begun)
+}
+
+func benchMessage(n int) rollcall.Message {
+	return rollcall.Message{ID: rollcall.MessageID(body(n)), Key: "k", Body: make([]byte, 200), Stamp: rollcall.Stamp{Life: rollcall.Life{1}, Sequence: uint64(n) + 1}}
+}
+
+func ourSend(b *testing.B, cluster *rocketmq.Cluster, topic string) {
+	for from := 0; from < benchMessages; from += 1024 {
+		var batch []rollcall.Message
+		for n := from; n < min(from+1024, benchMessages); n++ {
+			batch = append(batch, benchMessage(n))
+		}
+		for _, r := range cluster.Sender().Publish(context.Background(), topic, batch) {
+			if r.Fate != rollcall.Stored {
+				b.Fatal(r.Err)
+			}
+		}
+	}
+}
+
+func bareSend(b *testing.B, cluster *rocketmq.Cluster, topic string) {
+	slots := make(chan struct{}, 8)
+	var work sync.WaitGroup
+	for from := 0; from < benchMessages; from += 128 {
+		request := new(v2.SendMessageRequest)
+		for n := from; n < min(from+128, benchMessages); n++ {
+			m := foreign(fmt.Sprint("b", n), map[string]string{"a": "1234567890123456789012345678901234567890"}, make([]byte, 200))
+			m.Topic, m.SystemProperties.MessageType = &v2.Resource{Name: topic}, v2.MessageType_NORMAL
+			request.Messages = append(request.Messages, m)
+		}
+		slots <- struct{}{}
+		work.Go(func() {
+			defer func() { <-slots }()
+			ctx, stub := cluster.Stub(context.Background())
+			if got, err := stub.SendMessage(ctx, request); err != nil || got.GetStatus().GetCode() != v2.Code_OK {
+				b.Error(err, got)
+			}
+		})
+	}
+	work.Wait()
+}
+
+func ourReceive(b *testing.B, cluster *rocketmq.Cluster, topic string) {
+	config := rocketmq.SourceConfig{Poll: time.Second, Receivers: 8, Ahead: 500}
+	sub, err := source(b, cluster, topic, config).Subscribe(context.Background(), rollcall.SubscribeRequest{Group: group(topic)}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = sub.Close(context.Background()) }()
+	for n := 0; n < benchMessages; {
+		batches, err := sub.Fetch(context.Background(), rollcall.FetchRequest{Max: 500, Min: 1, Wait: time.Second})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, batch := range batches {
+			n += len(batch.Deliveries)
+			var all []rollcall.Settlement
+			for _, d := range batch.Deliveries {
+				all = append(all, rollcall.Settlement{Receipt: d.Receipt})
+			}
+			for _, err := range sub.Settle(context.Background(), all) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// bareReceive is eight loops that receive and acknowledge. A member of the driver's own is
+// there for its settings.
+func bareReceive(b *testing.B, s *server, cluster *rocketmq.Cluster, topic string) {
+	ctx, stub, queue := cluster.Member(b.Context(), topic, group(topic))
+	var mu sync.Mutex
+	n := 0
+	var work sync.WaitGroup
+	for range 8 {
+		work.Go(func() {
+			for {
+				mu.Lock()
+				done := n >= benchMessages
+				mu.Unlock()
+				if done {
+					return
+				}
+				got := bareRound(b, ctx, stub, queue, topic)
+				mu.Lock()
+				n += got
+				mu.Unlock()
+			}
+		})
+	}
+	work.Wait()
+}
+
+func bareRound(b *testing.B, ctx context.Context, stub v2.MessagingServiceClient, queue *v2.MessageQueue, topic string) (n int) {
+	g := &v2.Resource{Name: group(topic)}
+	stream, err := stub.ReceiveMessage(ctx, &v2.ReceiveMessageRequest{Group: g, MessageQueue: queue, FilterExpression: &v2.FilterExpression{Type: v2.FilterType_TAG, Expression: "*"},
+		BatchSize: 32, InvisibleDuration: durationpb.New(time.Minute), LongPollingTimeout: durationpb.New(time.Second)})
+	if err != nil {
+		b.Error(err)
+		return benchMessages
+	}
+	ack := &v2.AckMessageRequest{Group: g, Topic: &v2.Resource{Name: topic}}
+	for {
+		part, err := stream.Recv()
+		if err != nil {
+			break
+		}
+		if m := part.GetMessage(); m != nil {
+			ack.Entries = append(ack.Entries, &v2.AckMessageEntry{MessageId: m.SystemProperties.MessageId, ReceiptHandle: m.SystemProperties.GetReceiptHandle()})
+		}
+	}
+	if len(ack.Entries) == 0 {
+		return 0
+	}
+	if _, err := stub.AckMessage(ctx, ack); err != nil {
+		b.Error(err)
+	}
+	return len(ack.Entries)
+}
