@@ -14,7 +14,7 @@ import (
 type Sender struct{ cluster *Cluster }
 
 var (
-	_ rollcall.Sender    = (*Sender)(nil)
+	_ rollcall.Sender = (*Sender)(nil)
 )
 
 // Sender of the cluster.
