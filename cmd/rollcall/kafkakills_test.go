@@ -157,7 +157,7 @@ func TestKafkaShared(t *testing.T) {
 // TestKafkaScripts: the scripts say the same of a real cluster.
 func TestKafkaScripts(t *testing.T) {
 	t.Parallel()
-	runScripts(t, realKafka(t), "testdata/script/kafka.txtar", "testdata/script/kafkalost.txtar", "testdata/script/kafkainit.txtar")
+	runScripts(t, map[string]string{"KAFKA": realKafka(t)}, "testdata/script/kafka.txtar", "testdata/script/kafkalost.txtar", "testdata/script/kafkainit.txtar")
 }
 
 // kafkaMembers is how many members of a group have partitions; none while the cluster

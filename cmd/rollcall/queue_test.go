@@ -151,6 +151,16 @@ func queueFile(name, source string) string {
 	return strings.Replace(named, "{embedded: {destination: things, partitions: 4}}", source, 1)
 }
 
+// TestQueueScripts: what a user types, and reads, on real queues.
+func TestQueueScripts(t *testing.T) {
+	t.Parallel()
+	rocket := servers.SharedRocketMQ(t)
+	rocket.CreateTopic(t, "script-orders", "NORMAL", 4)
+	rocket.CreateGroup(t, "rocket-billing", false, 1000)
+	runScripts(t, map[string]string{"RABBITMQ": servers.Shared(t, servers.RabbitMQ).Addr, "ROCKETMQ": rocket.Proxy.Addr},
+		"testdata/queues/rabbitmq.txtar", "testdata/queues/rocketmq.txtar")
+}
+
 // TestQueueShared: one sender, eight processes on one quorum queue: each gets at least
 // half of its equal share, and none is ever fenced.
 func TestQueueShared(t *testing.T) {

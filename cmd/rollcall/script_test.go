@@ -52,17 +52,19 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runScripts(t, fakeKafka(t), scripts...)
+	runScripts(t, map[string]string{"KAFKA": fakeKafka(t)}, scripts...)
 }
 
-// runScripts runs scripts with a cluster in $KAFKA.
-func runScripts(t *testing.T, brokers string, scripts ...string) {
+// runScripts runs scripts with the addresses of brokers in variables.
+func runScripts(t *testing.T, brokers map[string]string, scripts ...string) {
 	testscript.Run(t, testscript.Params{
 		Files:         scripts,
 		UpdateScripts: os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", raceExit)
-			env.Setenv("KAFKA", brokers)
+			for name, address := range brokers {
+				env.Setenv(name, address)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -76,6 +78,7 @@ func runScripts(t *testing.T, brokers string, scripts ...string) {
 			"trimtopic": scriptTrimTopic,
 			"fails":     scriptFails,
 			"capture":   scriptCapture,
+			"replace":   scriptReplace,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
@@ -222,6 +225,18 @@ func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("stdout has no %s", args[1])
 	}
 	ts.Setenv(args[0], found[1])
+}
+
+// replace FILE OLD NEW puts another text into a file, everywhere.
+func scriptReplace(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
 }
 
 // fails CODE COMMAND... runs a command that must end with an exit code.

@@ -71,11 +71,13 @@ func TestShown(t *testing.T) {
 	pages := map[string]string{"case": "../../docs/kit-cases.md"}
 	m := model.Load()
 	witnesses := slices.Concat(faults, httpFaults, redisFaults, publishFaults)
-	for name, by := range kafkaShown {
-		if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name }) {
-			t.Errorf("there is no fault %q", name)
+	for broker, shown := range brokerShown {
+		for name, by := range shown {
+			if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name }) {
+				t.Errorf("%s: there is no fault %q", broker, name)
+			}
+			witnesses = append(witnesses, fault{name: name + " on " + broker, shown: by})
 		}
-		witnesses = append(witnesses, fault{name: name + " on Kafka", shown: by})
 	}
 	for _, f := range witnesses {
 		kind, name, prefixed := strings.Cut(f.shown, " ")

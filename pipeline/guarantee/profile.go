@@ -30,7 +30,7 @@ var (
 		noFence("RabbitMQ"),
 		"processes compete for the messages: the order of a Key is kept only with single_active, or mode: version or transition",
 		neverGivesUp,
-		"the numbers of a sender are by exchange and routing key: a binding that leaves a routing key out takes all of its numbers, and the audit misses none",
+		"the numbers of a sender are by exchange and routing key: behind bindings that leave out some messages of one key, nothing can be audited",
 	}}
 	RabbitMQSingle = Broker{Name: "rabbitmq single", Now: true, Conditions: []string{
 		noFence("RabbitMQ"),
