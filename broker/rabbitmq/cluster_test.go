@@ -61,5 +61,5 @@ func TestOneOfThree(t *testing.T) {
 		receive(1)
 	}
 	l.fates.check(t, came)
-	t.Logf("pid %d killed with %d stored, %d in doubt; 500 more were stored after %v; %d stored, %d came, none lost", pid, before, l.count(rollcall.Unknown), back, l.count(rollcall.Stored), len(came))
+	t.Logf("pid %d killed with %d stored; %d in doubt; 500 more were stored after %v; %d stored, %d came, none lost", pid, before, l.count(rollcall.Unknown), back, l.count(rollcall.Stored), len(came))
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rollcall-mq/rollcall"
@@ -21,6 +22,9 @@ type outlet struct {
 	confirms <-chan amqp.Confirmation
 	dead     chan struct{}
 	room     chan struct{} // a token for each message in flight
+	// retired: nothing more is published on it. RabbitMQ 3.10 says no for ever on a channel
+	// that was opened while the queue's leader was dead; another one is taken.
+	retired atomic.Bool
 
 	mu      sync.Mutex
 	ended   bool
@@ -40,7 +44,7 @@ func (o *outlet) isDead() bool {
 	case <-o.dead:
 		return true
 	default:
-		return o.ch.IsClosed()
+		return o.retired.Load() || o.ch.IsClosed()
 	}
 }
 
@@ -145,11 +149,19 @@ func (o *outlet) confirmed(c amqp.Confirmation) {
 		s.call.finish(s.n, rollcall.PublishResult{Fate: rollcall.Refused, Err: s.returned})
 	case c.Ack:
 		s.call.finish(s.n, rollcall.PublishResult{Fate: rollcall.Stored})
-	case o.pipe.exchange == "":
-		s.call.finish(s.n, rollcall.PublishResult{Fate: rollcall.Refused, Err: fmt.Errorf("rabbitmq: queue %q did not take it (basic.nack): is it full, with x-overflow=reject-publish?", s.call.route.key)})
-	default: // an exchange may have given it to several queues, and another one may have it
-		s.call.finish(s.n, rollcall.PublishResult{Err: fmt.Errorf("rabbitmq: %q: a queue did not take it (basic.nack), and another may have; is one full, with x-overflow=reject-publish?", s.call.route.name())})
+	default:
+		s.call.finish(s.n, rollcall.PublishResult{Err: fmt.Errorf("rabbitmq: %q: a queue did not take it (basic.nack), and it is not said whether it may have it all the same; is the queue full, or did its leader die?", s.call.route.name())})
+		o.retired.Store(true)
 	}
+	if o.retired.Load() && o.idle() {
+		go func() { _ = o.ch.Close() }()
+	}
+}
+
+func (o *outlet) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.pending) == 0
 }
 
 // end tells the fate of what was in flight when the channel died: Unknown. Two proofs

@@ -60,9 +60,9 @@ func (s *Sender) Lanes(ctx context.Context, destination string) (rollcall.Lanes,
 }
 
 // Publish sends each message and waits for the broker's confirm. Stored: a queue has it,
-// as durable as the queue is. Refused: no queue takes it, or the queue said no, or it is
-// too large. What has no answer when ctx ends, or when the channel died, is Unknown;
-// what was not even written is rollcall.ErrTryAgain.
+// as durable as the queue is. Refused: no queue takes it, or it is too large. What has no answer when ctx ends, or when the channel died, is Unknown, and
+// so is what a queue said no to (basic.nack): a queue does so when it is full, and when
+// its leader died. What was not even written is rollcall.ErrTryAgain.
 func (s *Sender) Publish(ctx context.Context, destination string, messages []rollcall.Message) []rollcall.PublishResult {
 	c := newCall(ctx, messages)
 	r, err := parse(destination)
