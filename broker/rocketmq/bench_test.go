@@ -145,6 +145,8 @@ func bareReceive(b *testing.B, s *server, cluster *rocketmq.Cluster, topic strin
 
 func bareRound(b *testing.B, ctx context.Context, stub v2.MessagingServiceClient, queue *v2.MessageQueue, topic string) (n int) {
 	g := &v2.Resource{Name: group(topic)}
+	ctx, cancel := context.WithTimeout(ctx, 11*time.Second)
+	defer cancel()
 	stream, err := stub.ReceiveMessage(ctx, &v2.ReceiveMessageRequest{Group: g, MessageQueue: queue, FilterExpression: &v2.FilterExpression{Type: v2.FilterType_TAG, Expression: "*"},
 		BatchSize: 32, InvisibleDuration: durationpb.New(time.Minute), LongPollingTimeout: durationpb.New(time.Second)})
 	if err != nil {
@@ -156,6 +158,10 @@ func bareRound(b *testing.B, ctx context.Context, stub v2.MessagingServiceClient
 		part, err := stream.Recv()
 		if err != nil {
 			break
+		}
+		if code := part.GetStatus().GetCode(); code != v2.Code_CODE_UNSPECIFIED && code != v2.Code_OK && code != v2.Code_MESSAGE_NOT_FOUND {
+			b.Error(part)
+			return benchMessages
 		}
 		if m := part.GetMessage(); m != nil {
 			ack.Entries = append(ack.Entries, &v2.AckMessageEntry{MessageId: m.SystemProperties.MessageId, ReceiptHandle: m.SystemProperties.GetReceiptHandle()})
