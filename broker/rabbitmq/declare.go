@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -149,44 +150,70 @@ func inequivalent(err error) (name, wanted, found string, ok bool) {
 }
 
 // is finds out what a queue is, by a declaration that never makes one: its type does not
-// exist. AMQP has no other way to ask.
-func (c *Cluster) is(ctx context.Context, queue string) (kind QueueType, singleActive bool, err error) {
-	for _, args := range []amqp.Table{
-		{"x-queue-type": askType},
-		{"x-queue-type": askType, "x-single-active-consumer": true},
-	} {
+// exist. AMQP has no other way to ask. The broker names the first difference; what it
+// names is said, too, the next time, until only the type differs.
+func (c *Cluster) is(ctx context.Context, queue string) (kind QueueType, args amqp.Table, err error) {
+	args, durable := amqp.Table{"x-queue-type": askType}, true
+	for range mostDifferences {
 		asked := c.ask(ctx, func(ch *amqp.Channel) error {
-			_, err := ch.QueueDeclare(queue, true, false, false, false, args)
+			_, err := ch.QueueDeclare(queue, durable, false, false, false, args)
 			return err
 		})
 		name, _, found, ok := inequivalent(asked)
 		switch {
-		case ok && name == "x-queue-type":
-			return QueueType(quoted(found)), singleActive, nil
-		case ok && name == "x-single-active-consumer":
-			singleActive = true
+		case !ok:
+			return "", nil, fmt.Errorf("rabbitmq: queue %q: what it is: %w", queue, asked)
+		case name == "x-queue-type":
+			args[name] = quoted(found)
+			return QueueType(quoted(found)), args, nil
+		case name == "durable" && durable:
+			durable = false
+			c.warn("queue %q is not durable: a broker that is started again has lost it", queue)
+		case args[name] == nil:
+			args[name] = typed(found)
 		default:
-			return "", false, fmt.Errorf("rabbitmq: queue %q: what it is: %w", queue, asked)
+			return "", nil, fmt.Errorf("rabbitmq: queue %q: what it is: %w", queue, asked)
 		}
 	}
-	return "", singleActive, fmt.Errorf("rabbitmq: queue %q: the broker does not say of what type it is", queue)
+	return "", nil, fmt.Errorf("rabbitmq: queue %q: the broker does not say of what type it is", queue)
 }
 
 // askType is a type that no queue has.
 const askType = "rollcall-ask"
 
-// quoted is what stands between the quotes.
-func quoted(s string) string {
-	if m := regexp.MustCompile(`'([^']*)'`).FindStringSubmatch(s); m != nil {
-		return m[1]
+// mostDifferences is more than a queue has arguments.
+const mostDifferences = 40
+
+// typed is the value that the broker names: the value 'true' of type 'bool'.
+func typed(found string) any {
+	value := quoted(found)
+	switch {
+	case strings.HasSuffix(found, "of type 'longstr'"):
+		return value
+	case strings.HasSuffix(found, "of type 'bool'"):
+		return value == "true"
 	}
-	return s
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return n
+	}
+	return value
+}
+
+// quoted is what stands between the first quotes.
+func quoted(s string) string {
+	_, rest, ok := strings.Cut(s, "'")
+	if !ok {
+		return s
+	}
+	value, _, _ := strings.Cut(rest, "'")
+	return value
 }
 
 // fits refuses a queue that is not what the configuration says: as a source of another
 // shape it would lose messages, or hand them to two workers.
 func (c *Cluster) fits(ctx context.Context, queue string, config SourceConfig) error {
-	kind, single, err := c.is(ctx, queue)
+	kind, args, err := c.is(ctx, queue)
+	single := args["x-single-active-consumer"] == true
 	switch {
 	case code(err) == amqp.AccessRefused:
 		c.warn("queue %q: without the right to configure it nobody can find out whether it is what the configuration says: type %s, single active consumer: %v", queue, config.Type, config.SingleActive)

@@ -2,6 +2,9 @@ package rabbitmq
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -24,36 +27,25 @@ func (c *Cluster) Facts(ctx context.Context, queue string) ([]Fact, error) {
 	}
 	of := "queue " + queue
 	facts := []Fact{{"cluster", "version", c.version}, {"cluster", "cluster_name", c.name}}
-	kind, single, err := c.is(ctx, queue)
+	kind, args, err := c.is(ctx, queue)
 	if err == nil {
-		facts = append(facts, Fact{of, "x-queue-type", string(kind)}, Fact{of, "x-single-active-consumer", strconv.FormatBool(single)})
+		for _, name := range slices.Sorted(maps.Keys(args)) {
+			facts = append(facts, Fact{of, name, fmt.Sprint(args[name])})
+		}
 	}
 	if kind != Stream { // of a stream it is not told
 		facts = append(facts, Fact{of, "messages_ready", strconv.Itoa(ready)})
 	}
-	return append(facts, c.declaredFacts(of, queue)...), nil
-}
-
-// declaredFacts are what was declared here, and is so: Declare compares.
-func (c *Cluster) declaredFacts(of, queue string) (facts []Fact) {
 	c.mu.Lock()
 	q, ok := c.declared[queue]
 	c.mu.Unlock()
-	if !ok {
-		return nil
+	if ok { // and is so: Declare compares
+		wanted, _ := c.arguments(q)
+		for _, name := range slices.Sorted(maps.Keys(wanted)) {
+			if _, told := args[name]; !told {
+				facts = append(facts, Fact{of, name, fmt.Sprint(wanted[name])})
+			}
+		}
 	}
-	limit := "none"
-	if q.DeliveryLimit > 0 {
-		limit = strconv.Itoa(q.DeliveryLimit)
-	}
-	if q.Type == Quorum || q.Type == "" {
-		facts = append(facts, Fact{of, "x-delivery-limit", limit})
-	}
-	if q.DeadLetter != "" {
-		facts = append(facts, Fact{of, "dead letters to", q.DeadLetter})
-	}
-	if q.MaxAge > 0 {
-		facts = append(facts, Fact{of, "x-max-age", q.MaxAge.String()})
-	}
-	return facts
+	return facts, nil
 }

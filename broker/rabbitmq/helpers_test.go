@@ -1,8 +1,11 @@
+//go:build linux
+
 package rabbitmq_test
 
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,6 +87,8 @@ func (s *numbering) messages(n int) []rollcall.Message {
 
 func number(n int) string { return fmt.Sprintf("m%06d", n) }
 
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
 // soon is a context for what a test waits for.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -145,13 +150,30 @@ func drain(t testing.TB, address, queue string) map[string]int {
 	ch := bare(t, address)
 	out := make(map[string]int)
 	for {
-		d, ok, err := ch.Get(queue, true)
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !ok {
+		if q.Messages == 0 {
 			return out
 		}
-		out[string(d.Body)]++
+		ds, err := ch.Consume(queue, "drain", true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range q.Messages {
+			select {
+			case d := <-ds:
+				out[string(d.Body)]++
+			case <-time.After(patience):
+				t.Fatalf("waited %v for %d messages of %s, %d came", patience, q.Messages, queue, len(out))
+			}
+		}
+		if err := ch.Cancel("drain", false); err != nil {
+			t.Fatal(err)
+		}
+		for d := range ds {
+			out[string(d.Body)]++
+		}
 	}
 }

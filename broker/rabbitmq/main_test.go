@@ -11,6 +11,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if workChild() {
+		return
+	}
 	code := m.Run()
 	if err := servers.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

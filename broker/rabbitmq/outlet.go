@@ -132,7 +132,7 @@ func (o *outlet) cameBack(r *amqp.Return) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if s, ok := o.pending[tag]; ok {
-		s.returned = fmt.Errorf("%w: rabbitmq: %q: no queue takes it (%d %s); make the queue, or bind it to the exchange with this key", rollcall.ErrNoDestination, s.call.route.name(), r.ReplyCode, r.ReplyText)
+		s.returned = fmt.Errorf("%w: rabbitmq: %q: %w (%d %s); make the queue, or bind it to the exchange with this key", rollcall.ErrNoDestination, s.call.route.name(), errNoRoute, r.ReplyCode, r.ReplyText)
 		o.pending[tag] = s
 	}
 }

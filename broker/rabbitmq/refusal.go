@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rollcall-mq/rollcall"
@@ -89,12 +90,19 @@ func denied(err error) error {
 	case amqp.AccessRefused:
 		return refused{fmt.Errorf("%w: %w; give this user the right: rabbitmqctl set_permissions, read to receive, write to send, configure to declare (docs/rabbitmq.md)", rollcall.ErrConfig, err)}
 	case amqp.NotFound:
+		if away(err) {
+			return err
+		}
 		return fmt.Errorf("%w: %w", rollcall.ErrNoDestination, err)
 	case amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented:
 		return fmt.Errorf("%w: %w", rollcall.ErrConfig, err)
 	}
 	return err
 }
+
+// away: the broker knows the queue and has no node for it now. Streams are so for half a
+// second after a start, classic queues as long as their node is down.
+func away(err error) bool { return strings.Contains(err.Error(), "is down or inaccessible") }
 
 // lasting errors do not go away by themselves.
 func lasting(err error) bool {

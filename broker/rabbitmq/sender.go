@@ -2,7 +2,9 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -85,7 +87,29 @@ func (s *Sender) Publish(ctx context.Context, destination string, messages []rol
 	case <-s.alive.Done():
 		c.end(rollcall.ErrClosed)
 	}
-	return c.wait()
+	return s.again(ctx, r, c.wait())
+}
+
+// errNoRoute: the broker gave the message back.
+var errNoRoute = errors.New("no queue takes it")
+
+// again: a queue that is there but away for now takes nothing, and nothing of what came
+// back is stored. It may be tried again, where a queue that is not there may not.
+func (s *Sender) again(ctx context.Context, r route, results []rollcall.PublishResult) []rollcall.PublishResult {
+	cameBack := func(x rollcall.PublishResult) bool { return errors.Is(x.Err, errNoRoute) }
+	if r.exchange != "" || !slices.ContainsFunc(results, cameBack) {
+		return results
+	}
+	_, err := s.cluster.ready(ctx, r.key)
+	if errors.Is(err, rollcall.ErrNoDestination) {
+		return results
+	}
+	for i, x := range results {
+		if cameBack(x) {
+			results[i] = rollcall.PublishResult{Err: fmt.Errorf("%w: rabbitmq: queue %q takes nothing for now, it is there or may be: %w", rollcall.ErrTryAgain, r.key, errors.Join(errNoRoute, err))}
+		}
+	}
+	return results
 }
 
 // ready refuses what cannot even begin: surely nothing was sent.

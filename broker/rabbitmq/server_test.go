@@ -22,7 +22,17 @@ type node struct {
 // start a node. conf are lines of rabbitmq.conf, advanced the text of advanced.config.
 func start(t testing.TB, conf, advanced string) *node {
 	t.Helper()
-	settings := map[string]string{"plugins": "", "advanced": advanced}
+	return startSettings(t, conf, map[string]string{"plugins": "", "advanced": advanced})
+}
+
+// startWith starts a node with plugins.
+func startWith(t testing.TB, conf, plugins string) *node {
+	t.Helper()
+	return startSettings(t, conf, map[string]string{"plugins": plugins})
+}
+
+func startSettings(t testing.TB, conf string, settings map[string]string) *node {
+	t.Helper()
 	for line := range strings.Lines(conf) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok {
 			settings[name] = value

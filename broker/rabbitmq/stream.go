@@ -73,6 +73,9 @@ func (s *streaming) run() {
 			s.fail(err)
 			return
 		}
+		if errors.Is(err, errLeaseLost) { // others come first, or the two would take turns
+			_ = sleep(s.alive, s.source.config.Lease/2)
+		}
 		if err != nil {
 			s.tell(err)
 			_ = sleep(s.alive, backoff.Delay(try, againFirst, time.Second))
@@ -141,10 +144,12 @@ func (s *streaming) work(h *holding) error {
 		s.release(h)
 	}
 	if h.gone.Err() != nil && err == nil {
-		err = fmt.Errorf("rabbitmq: stream %q: the lease ran out or is another's", s.source.queue)
+		err = fmt.Errorf("rabbitmq: stream %q: %w", s.source.queue, errLeaseLost)
 	}
 	return err
 }
+
+var errLeaseLost = errors.New("the lease ran out, or is another's")
 
 // drop what is in hand; false if Close does that.
 func (s *streaming) drop(h *holding) bool {

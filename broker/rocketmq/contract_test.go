@@ -15,16 +15,15 @@ import (
 	"github.com/rollcall-mq/rollcall/broker/rocketmq"
 )
 
-// TestNoTopic: a topic that is missing is told with the command that makes it, and so is a
-// side destination: the protocol makes none.
+// TestNoTopic: a topic that is missing is told with the command that makes it: the protocol
+// makes none.
 func TestNoTopic(t *testing.T) {
 	both(t, func(t *testing.T, s *server) {
 		cluster := open(t, s)
 		for what, err := range map[string]error{
-			"Lanes":    second(cluster.Sender().Lanes(t.Context(), "nowhere")),
-			"MakeSide": cluster.Sender().MakeSide(t.Context(), "nowhere"),
-			"Source":   second(cluster.Source(t.Context(), "nowhere", short)),
-			"Publish":  cluster.Sender().Publish(t.Context(), "nowhere", numberedFrom(0, 1))[0].Err,
+			"Lanes":   second(cluster.Sender().Lanes(t.Context(), "nowhere")),
+			"Source":  second(cluster.Source(t.Context(), "nowhere", short)),
+			"Publish": cluster.Sender().Publish(t.Context(), "nowhere", numberedFrom(0, 1))[0].Err,
 		} {
 			if !errors.Is(err, rollcall.ErrNoDestination) || !strings.Contains(err.Error(), "mqadmin updateTopic") {
 				t.Errorf("%s: %v, want ErrNoDestination with the command", what, err)
@@ -32,10 +31,6 @@ func TestNoTopic(t *testing.T) {
 		}
 		if fate := cluster.Sender().Publish(t.Context(), "nowhere", numberedFrom(0, 1))[0].Fate; fate != rollcall.Refused {
 			t.Errorf("publishing there: %v, want refused", fate)
-		}
-		side := newTopic(t, s, "NORMAL", 1)
-		if err := cluster.Sender().MakeSide(t.Context(), side); err != nil {
-			t.Errorf("a side destination that is there: %v", err)
 		}
 	})
 }

@@ -14,8 +14,7 @@ import (
 type Sender struct{ cluster *Cluster }
 
 var (
-	_ rollcall.Sender    = (*Sender)(nil)
-	_ rollcall.SideMaker = (*Sender)(nil)
+	_ rollcall.Sender = (*Sender)(nil)
 )
 
 // Sender of the cluster.
@@ -46,13 +45,6 @@ func (lanes) Pick(*rollcall.Message) int32 { return 0 }
 
 // Name implements rollcall.Lanes.
 func (lanes) Name(int32) string { return "topic" }
-
-// MakeSide implements rollcall.SideMaker. The protocol makes no topics: one that is
-// missing is told, with how to make it.
-func (s *Sender) MakeSide(ctx context.Context, destination string) error {
-	_, err := s.cluster.route(ctx, destination)
-	return err
-}
 
 // Publish sends the messages in batches, each to one queue; on a FIFO topic one by one.
 // Stored: the server said so, and no more. What has no answer when ctx ends is Unknown.

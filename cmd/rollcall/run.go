@@ -87,7 +87,7 @@ func (o *runOptions) openPipe(ctx context.Context, a *app, path string) (*pipe, 
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	b, err := openBroker(ctx, a, f, store.Claims())
+	b, err := openBroker(ctx, a, f, store.(claimer).Claims())
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

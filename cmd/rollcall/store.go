@@ -16,8 +16,6 @@ type store interface {
 	audit.Records
 	Asides() rollcall.Asides
 	Operations() operations
-	// Claims hold the lease of a source that leases what it reads.
-	Claims() rollcall.Claims
 	// Requests is the outbox.
 	Requests() (requests, error)
 	// Book is what became of the messages; source nil: it cannot say how many it holds.
@@ -28,6 +26,10 @@ type store interface {
 	Relay(sender rollcall.Sender, config rollcall.RelayConfig) relay
 	Close() error
 }
+
+// claimer is a store that can hold the lease of a source that leases what it reads: all
+// are.
+type claimer interface{ Claims() rollcall.Claims }
 
 type newConsumer func(source rollcall.Source, config rollcall.ConsumerConfig) consumer
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,9 @@ type way struct {
 }
 
 func (w way) measure(b *testing.B, n int) Figure {
+	if only := os.Getenv("FIGURES_ONLY"); only != "" && !strings.Contains(w.name, only) { // for who looks at one
+		return Figure{Name: w.name}
+	}
 	var bare, ours []float64
 	for round := range rounds {
 		x, y := w.bare(round, n), w.ours(round, n)
@@ -81,4 +85,38 @@ func (w way) measure(b *testing.B, n int) Figure {
 		b.Logf("%s, round %d: bare %.0f/s, rollcall %.0f/s, %.0f %%", w.name, round+1, bare[round], ours[round], 100*ours[round]/bare[round])
 	}
 	return summed(w.name, w.target, bare, ours)
+}
+
+// messages of each round.
+const messages = 30_000
+
+// BenchmarkFigures measures everything once, whatever b.N: see the package comment.
+func BenchmarkFigures(b *testing.B) {
+	page := Page{Messages: messages, Rounds: rounds}
+	r := openRabbit(b)
+	page.Servers = append(page.Servers, "RabbitMQ "+r.cluster.Sender().Capabilities().Version, r.database())
+	var queue string
+	page.Figures = append(page.Figures,
+		way{"RabbitMQ, quorum queue: publish with confirms and stamps", 0.85,
+			func(_, n int) time.Duration { return r.publishBare(r.queue(), n) },
+			func(_, n int) time.Duration { return r.publishOurs(r.queue(), n) }}.measure(b, messages),
+		way{"RabbitMQ: consume, Inbox in PostgreSQL, batches of 500", 0.75,
+			func(_, n int) time.Duration { queue = r.filled(n); return r.consumeBare(queue, n) },
+			func(_, n int) time.Duration { queue = r.filled(n); return r.consumeOurs(queue, n) }}.measure(b, messages))
+	o := openRocket(b)
+	page.Servers = append(page.Servers, "RocketMQ "+o.server.Version(b))
+	page.Figures = append(page.Figures,
+		way{"RocketMQ: send, batches of 32, 8 under way", 0.85,
+			func(_, n int) time.Duration { return o.sendBare(o.topic(), n) },
+			func(_, n int) time.Duration { return publishOurs(b, o.cluster.Sender(), o.topic(), n) }}.measure(b, messages),
+		way{"RocketMQ: receive and acknowledge, nothing done", 0.85,
+			func(_, n int) time.Duration { return o.receiveBare(o.filled(n), n) },
+			func(_, n int) time.Duration { return o.receiveOurs(o.filled(n), n) }}.measure(b, messages))
+	page.Notes = []string{
+		"Eight processes on one quorum queue and one sender: each applied at least half of its equal share, and none was fenced: `go test -v -run TestQueueShared ./cmd/rollcall`.",
+	}
+	b.Logf("\n%s", page.Markdown())
+	if os.Getenv("UPDATE") != "" {
+		page.write(b)
+	}
 }

@@ -175,3 +175,18 @@ func (r *rabbit) consumeOurs(queue string, n int) time.Duration {
 	}
 	return seen.at.Sub(began)
 }
+
+// filled is a queue with n messages.
+func (r *rabbit) filled(n int) string {
+	queue := r.queue()
+	publishOurs(r.b, r.cluster.Sender(), queue, n)
+	return queue
+}
+
+// database is the version of the store's server, as asked from it.
+func (r *rabbit) database() (version string) {
+	if err := r.store.DB().QueryRow(r.b.Context(), "SHOW server_version").Scan(&version); err != nil {
+		r.b.Fatal(err)
+	}
+	return "PostgreSQL " + version
+}

@@ -35,6 +35,7 @@ const (
 	onBroker = "broker/memory"
 	onKafka  = "broker/kafka"
 	onRocket = "broker/rocketmq"
+	onRabbit = "broker/rabbitmq"
 )
 
 // TestMain lets four kits go at a time: most of their time they wait.
@@ -51,10 +52,10 @@ func TestMain(m *testing.M) {
 }
 
 // all are the planted bugs that a kit must catch.
-var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, rocketMutants, deadMutants, bookMutants, auditMutants, protocolMutants)
+var all = slices.Concat(mutants, onceMutants, recordMutants, redisMutants, serverMutants, kafkaMutants, rabbitMutants, rocketMutants, deadMutants, bookMutants, auditMutants, protocolMutants)
 
 // serverOf is the server of the tests of a package that is slow to start: one for all bugs.
-var serverOf = map[string]*servers.Spec{onKafka: servers.Kafka, onServer: servers.Postgres15}
+var serverOf = map[string]*servers.Spec{onKafka: servers.Kafka, onRabbit: servers.RabbitMQ, onServer: servers.Postgres15}
 
 // TestPlantedBugs needs the go command and compiles the bugs of a kit through an
 // overlay: the tree itself is never changed. The kits go side by side, the bugs of one
@@ -64,7 +65,7 @@ func TestPlantedBugs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kit := range []string{onKafka, onRocket, onStore, onServer, onRedis, onSQLite, onBroker, onAudit, onModel, "."} {
+	for _, kit := range []string{onKafka, onRabbit, onRocket, onStore, onServer, onRedis, onSQLite, onBroker, onAudit, onModel, "."} {
 		bugs := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return m.kit != kit })
 		t.Run(strings.NewReplacer("/", "-", ".", "root").Replace(kit), func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,20 +28,22 @@ func TestDeath(t *testing.T) {
 	late := time.AfterFunc(2*time.Minute, func() { _ = child.Process.Kill() })
 	defer late.Stop()
 	lines, seen, dir, pids := bufio.NewScanner(out), "", "", []int(nil)
-	for len(pids) < 2 && lines.Scan() {
+	for len(pids) < dying && lines.Scan() {
 		seen += lines.Text() + "\n"
 		var pid int
 		if n, _ := fmt.Sscanf(lines.Text(), "server %d %s", &pid, &dir); n == 2 {
 			pids = append(pids, pid)
 		}
 	}
-	if len(pids) < 2 {
+	if len(pids) < dying {
 		_ = child.Wait()
 		t.Fatalf("the child started no servers:\n%s", seen)
 	}
 	for _, pid := range pids {
 		must(t, syscall.Kill(pid, 0)) // it runs
 	}
+	pids = append(pids, descendants(child.Process.Pid)...) // epmd, and what the servers started
+	t.Logf("%d processes", len(pids)-dying)
 	must(t, child.Process.Kill())
 	_ = child.Wait()
 	for _, pid := range pids {
@@ -60,14 +63,22 @@ func TestDeath(t *testing.T) {
 	}
 }
 
+// dying is how many servers TestDeathChild starts.
+const dying = 5
+
 // TestDeathChild runs in a process of its own, and is killed there. Its servers
-// are PostgreSQL, which changes the user, and Redis, which does not.
+// are PostgreSQL, which changes the user, Redis, which does not, RabbitMQ, which
+// changes its root and runs helpers, and RocketMQ, which is two.
 func TestDeathChild(t *testing.T) {
 	if os.Getenv("ROLLCALL_SERVERS_CHILD") == "" {
 		return // TestDeath runs it
 	}
-	for _, spec := range []*servers.Spec{servers.Postgres15, servers.Redis} {
-		s := servers.Start(t, spec, servers.Config{})
+	var all []*servers.Server
+	for _, spec := range []*servers.Spec{servers.Postgres15, servers.Redis, servers.RabbitMQ4} {
+		all = append(all, servers.Start(t, spec, servers.Config{}))
+	}
+	r := servers.StartRocketMQ(t, true, servers.Config{})
+	for _, s := range append(all, r.Names, r.Proxy) {
 		fmt.Printf("server %d %s\n", s.Pid(), s.Dir)
 	}
 	time.Sleep(2 * time.Minute)
@@ -80,6 +91,17 @@ func TestDeathNext(t *testing.T) {
 	}
 	s := servers.Start(t, servers.Redis, servers.Config{})
 	fmt.Printf("server %d %s\n", s.Pid(), s.Dir)
+}
+
+// descendants are the processes under one, theirs too.
+func descendants(pid int) (all []int) {
+	text, _ := exec.Command("pgrep", "-P", fmt.Sprint(pid)).Output() // none: an error, and no text
+	for _, field := range strings.Fields(string(text)) {
+		if n, err := strconv.Atoi(field); err == nil {
+			all = append(append(all, n), descendants(n)...)
+		}
+	}
+	return all
 }
 
 // running says that a process is there and no zombie: nobody collects the

@@ -93,19 +93,25 @@ func freePort() (string, error) {
 	const from, to = 20000, 32768
 	for range 1000 {
 		port := fmt.Sprint(from + rand.IntN(to-from))
-		reserved, err := net.Listen("unix", "@rollcall-servers-port-"+port) // abstract: no file is left
-		if err != nil {
-			continue
+		if reserve(port) == nil {
+			return port, nil
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			_ = reserved.Close()
-			continue
-		}
-		hold(reserved)
-		return port, l.Close()
 	}
 	return "", fmt.Errorf("no port of 127.0.0.1 between %d and %d is free", from, to)
+}
+
+// reserve keeps a port, if nobody uses it, for this process.
+func reserve(port string) error {
+	reserved, err := net.Listen("unix", "@rollcall-servers-port-"+port) // abstract: no file is left
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		return errors.Join(err, reserved.Close())
+	}
+	hold(reserved)
+	return l.Close()
 }
 
 // fill gives a server's folder its data folder, from the template.

@@ -4,7 +4,11 @@ package servers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +87,21 @@ func TestRabbitMQCluster(t *testing.T) {
 	put(t, conn, "kept")
 	must(t, c.Nodes[2].Restart())
 	must(t, c.Ready())
+	must(t, c.Nodes[1].Pause())
+	must(t, c.Nodes[1].Resume())
+	must(t, c.Ready())
+	put(t, conn, "kept")
+	// All at once: none of them comes up before it sees another one.
+	for _, s := range c.Nodes {
+		must(t, s.Kill())
+	}
+	begun = time.Now()
+	must(t, c.Restart())
+	t.Logf("all killed and back after %v", time.Since(begun))
+	for _, s := range c.Nodes {
+		conn, _ := dial(t, s)
+		put(t, conn, "kept")
+	}
 }
 
 // TestRocketMQ: both modes start, say their version, make topics, and come back after a kill.
@@ -100,9 +119,32 @@ func TestRocketMQ(t *testing.T) {
 			must(t, r.Broker.Kill())
 			begun = time.Now()
 			must(t, r.Restart())
-			t.Logf("restarted after %v", time.Since(begun))
-			if n := r.MaxOffset(t, "orders", 1); n != 0 {
-				t.Errorf("an empty queue has %d messages", n)
+			t.Logf("broker killed and back after %v", time.Since(begun))
+			must(t, r.Proxy.Kill())
+			if local == (r.Broker.Pid() != 0) {
+				t.Errorf("the proxy was killed: the broker's process is %d", r.Broker.Pid())
+			}
+			must(t, r.Restart())
+			must(t, r.Pause())
+			if c, err := net.DialTimeout("tcp", r.Names.Addr, time.Second); err == nil { // the kernel takes it
+				must(t, c.SetDeadline(time.Now().Add(300*time.Millisecond)))
+				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("a paused name server: %v", err)
+				}
+				must(t, c.Close())
+			}
+			must(t, r.Resume())
+			must(t, r.Kill())
+			for _, s := range []*servers.Server{r.Names, r.Broker, r.Proxy} {
+				if s.Pid() != 0 {
+					t.Errorf("after Kill there is process %d", s.Pid())
+				}
+			}
+			begun = time.Now()
+			must(t, r.Restart())
+			t.Logf("all killed and back after %v", time.Since(begun))
+			if n := r.MaxOffsets(t, "orders", 2); !slices.Equal(n, []int64{0, 0}) {
+				t.Errorf("the empty topic's queues have %d messages", n)
 			}
 		})
 	}

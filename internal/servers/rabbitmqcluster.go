@@ -50,9 +50,25 @@ func (c *RabbitMQCluster) start(config Config) error {
 	if err := c.Nodes[0].begin(); err != nil {
 		return err
 	}
-	errs, all := make([]error, len(c.Nodes)), sync.WaitGroup{}
-	for i, s := range c.Nodes[1:] {
-		all.Go(func() { errs[i] = s.begin() })
+	return c.together(c.Nodes[1:], (*Server).begin)
+}
+
+// Restart starts the nodes that do not run, at once: after the death of all, one may wait
+// for another. It returns when all know all.
+func (c *RabbitMQCluster) Restart() error {
+	return c.together(c.Nodes, func(s *Server) error {
+		if s.Pid() != 0 {
+			return nil
+		}
+		return s.Restart()
+	})
+}
+
+// together does it to the nodes at once, and waits until all know all.
+func (c *RabbitMQCluster) together(nodes []*Server, do func(s *Server) error) error {
+	errs, all := make([]error, len(nodes)), sync.WaitGroup{}
+	for i, s := range nodes {
+		all.Go(func() { errs[i] = do(s) })
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -101,6 +101,15 @@ func (r *RocketMQ) MaxOffset(t testing.TB, topic string, queue int) int64 {
 	return n
 }
 
+// MaxOffsets is MaxOffset of each of the topic's queues.
+func (r *RocketMQ) MaxOffsets(t testing.TB, topic string, queues int) (ends []int64) {
+	t.Helper()
+	for queue := range queues {
+		ends = append(ends, r.MaxOffset(t, topic, queue))
+	}
+	return ends
+}
+
 // Version is what the broker says of itself.
 func (r *RocketMQ) Version(t testing.TB) string {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,9 +93,35 @@ func (r *RocketMQ) Lent() []string {
 	return []string{Lend(r.Names), Lend(r.Proxy) + " " + r.Broker.Settings["listenPort"]}
 }
 
+// all are its processes, in the order of a start.
+func (r *RocketMQ) all() []*Server {
+	if r.Broker == r.Proxy {
+		return []*Server{r.Names, r.Proxy}
+	}
+	return []*Server{r.Names, r.Broker, r.Proxy}
+}
+
+// each does it to all processes, the proxy first.
+func (r *RocketMQ) each(do func(s *Server) error) error {
+	var errs []error
+	for _, s := range slices.Backward(r.all()) {
+		errs = append(errs, do(s))
+	}
+	return errors.Join(errs...)
+}
+
+// Kill ends all processes by SIGKILL; r.Proxy.Kill ends one.
+func (r *RocketMQ) Kill() error { return r.each((*Server).Kill) }
+
+// Pause stops all processes by SIGSTOP.
+func (r *RocketMQ) Pause() error { return r.each((*Server).Pause) }
+
+// Resume lets them go on.
+func (r *RocketMQ) Resume() error { return r.each((*Server).Resume) }
+
 // Restart starts what does not run.
 func (r *RocketMQ) Restart() error {
-	for _, s := range []*Server{r.Names, r.Broker, r.Proxy} {
+	for _, s := range r.all() {
 		if s.Pid() != 0 {
 			continue
 		}
@@ -204,14 +231,26 @@ var rocketProxySettings = map[string]string{
 	"enablePrintJstack": "false", "tlsTestModeEnable": "false",
 }
 
-// rocketPorts are three free ports; the broker opens one two below the first, too.
+// rocketPorts are three free ports. The broker opens one two below the first, too, so
+// that one is taken from the rest as well.
 func rocketPorts() (ports [3]string, err error) {
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
 			return ports, err
 		}
 	}
-	return ports, nil
+	for {
+		n, err := strconv.Atoi(ports[0])
+		if err != nil {
+			return ports, err
+		}
+		if reserve(strconv.Itoa(n-2)) == nil {
+			return ports, nil
+		}
+		if ports[0], err = freePort(); err != nil {
+			return ports, err
+		}
+	}
 }
 
 func quoted(text string) json.RawMessage {

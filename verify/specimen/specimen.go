@@ -21,6 +21,8 @@ type Message struct {
 	Customer string
 	Cents    int64
 	Offset   int64
+	// Redelivered: the queue says that it has handed it over before.
+	Redelivered bool
 }
 
 // Queue hands over at least once, in order, one message at a time.
@@ -69,14 +71,14 @@ type Pattern struct {
 	handle     func(ctx context.Context, w *Worker, m Message) error
 }
 
-// Patterns are all of them, in the order of the report.
+// Patterns are those of the report, in its order.
 func Patterns() []Pattern {
 	return []Pattern{ackFirst, effectThenAck, cacheCheck, setnxFirst, ttlLock, lockBusySkip, checkThenInsert, offsetUnconditional}
 }
 
 // Find is the pattern of a name.
 func Find(name string) (Pattern, error) {
-	for _, p := range Patterns() {
+	for _, p := range append(Patterns(), redeliveredFlag) {
 		if p.Name == name {
 			return p, nil
 		}
