@@ -56,6 +56,27 @@ func TestNoGroup(t *testing.T) {
 	})
 }
 
+// TestBrokerAdded: a broker that the topic was spread to after Subscribe is asked too.
+func TestBrokerAdded(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "local")
+	topic := newTopic(t, s, "NORMAL", 1)
+	cluster := open(t, s)
+	send(t, cluster, topic, 1, 0)
+	r := &reader{t, source(t, cluster, topic, short).WithoutBrokers(group(topic)), topic}
+	defer func() { _ = r.Close(context.Background()) }()
+	r.nothing(500*time.Millisecond, "though no broker is known")
+	for range 2 { // once is enough
+		r.Look()
+	}
+	r.must(rollcall.Ack, r.read(1)...)
+	wait(t, "an empty topic", func() bool {
+		r.next(10, 100*time.Millisecond)
+		empty, err := r.Empty(t.Context())
+		return err == nil && empty
+	})
+}
+
 // TestNothingLeft: every goroutine ends with Close, of what works and of what never
 // connected.
 func TestNothingLeft(t *testing.T) {

@@ -52,3 +52,13 @@ func (c *Cluster) Member(ctx context.Context, topic, group string) (context.Cont
 	}
 	return session.signed(ctx), at.link.stub, at.queue
 }
+
+// WithoutBrokers joins a group, and knows no broker to ask yet.
+func (s *Source) WithoutBrokers(group string) *Subscription {
+	sub := newSubscription(s, rollcall.SubscribeRequest{Group: group, Token: 1}, s.cluster.session(v2.ClientType_SIMPLE_CONSUMER, s.settings(group)))
+	sub.begin(nil)
+	return sub
+}
+
+// Look looks for brokers now.
+func (s *Subscription) Look() { s.look() }

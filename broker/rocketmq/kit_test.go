@@ -35,7 +35,7 @@ func sharedServer(t testing.TB, mode string) *server {
 	defer sharedMu.Unlock()
 	if shared[mode] == nil && mode == "local" { // one that may be lent to us
 		r := servers.SharedRocketMQ(t)
-		shared[mode] = &server{proxy: r.Proxy.Addr, brokerAdmin: brokerAdmin{addr: net.JoinHostPort("127.0.0.1", r.Broker.Settings["listenPort"])}, version: r.Version(t)}
+		shared[mode] = &server{proxy: r.Proxy.Addr, brokerAdmin: brokerAdmin{addr: net.JoinHostPort("127.0.0.1", r.Broker.Settings["listenPort"])}, version: version(lib(t))}
 		shared[mode].serves(t)
 	} else if shared[mode] == nil {
 		shared[mode] = startIn(t, sharedDir, mode, nil, nil)

@@ -26,8 +26,9 @@ type Subscription struct {
 	numbers    uint64
 	held       map[uint64]*held // all that we hold, by number: in the buffer, and handed over
 	buffer     []*held
-	want       int   // what the Fetch that waits would take
-	asked      []int // by place: what receivers have under way
+	want       int      // what the Fetch that waits would take
+	brokers    []string // that are asked, by place
+	asked      []int    // by place: what receivers have under way
 	trouble    error
 	polls      map[*poll]bool // that are under way
 	idle       []idle         // by place
@@ -65,14 +66,47 @@ func newSubscription(s *Source, request rollcall.SubscribeRequest, session *sess
 
 // begin starts the receivers, some for each broker.
 func (s *Subscription) begin(places []place) {
-	s.idle, s.asked = make([]idle, len(places)), make([]int, len(places))
-	for number, p := range places {
+	s.add(places)
+	s.ended.Go(s.prolong)
+	s.ended.Go(s.watch)
+}
+
+// add starts receivers for brokers that have none yet.
+func (s *Subscription) add(places []place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range places {
+		broker := p.queue.GetBroker().GetName()
+		if s.closed || slices.Contains(s.brokers, broker) {
+			continue
+		}
+		number := len(s.brokers)
+		s.brokers, s.idle, s.asked = append(s.brokers, broker), append(s.idle, idle{}), append(s.asked, 0)
 		for range s.source.config.Receivers {
 			r := &receiver{subscription: s, place: p, number: number}
 			s.ended.Go(r.run)
 		}
 	}
-	s.ended.Go(s.prolong)
+}
+
+// watch looks for brokers that the topic was spread to.
+func (s *Subscription) watch() {
+	tick := time.NewTicker(routeAge)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.alive.Done():
+			return
+		case <-tick.C:
+		}
+		s.look()
+	}
+}
+
+func (s *Subscription) look() {
+	if r, err := s.source.cluster.route(s.alive, s.source.topic); err == nil {
+		s.add(r.all())
+	}
 }
 
 // Fetch implements rollcall.Subscription.
