@@ -32,7 +32,7 @@ const (
 	group      = 8 // orders that are sent together
 	kills      = 3 // of each pattern
 	charge     = 20 * time.Millisecond
-	usual      = 15 * time.Second // in which a broker hands over again what the dead had
+	usual      = 20 * time.Second // in which a broker hands over again what the dead had
 )
 
 // aim says where a pattern is hit, and what must come of it.
@@ -92,6 +92,7 @@ type show struct {
 	sent    []string
 	running []*worker
 	killed  []kill
+	hit     time.Time // the last of them
 	out     []string // not acknowledged in the end
 }
 
@@ -155,7 +156,7 @@ func (s *show) kill() {
 		s.t.Errorf("%s: %s stands %s: its effect should be there: %v", s.title, at.ID, at.Moment, s.aim.effect)
 	}
 	victim.kill(s.t)
-	s.killed = append(s.killed, kill{victim.pid(), at})
+	s.killed, s.hit = append(s.killed, kill{victim.pid(), at}), time.Now()
 }
 
 // end waits until every order was acknowledged, and ends the processes. Where workers
@@ -166,7 +167,7 @@ func (s *show) end() {
 	if s.killed == nil {
 		s.until("every order to be acknowledged", func() bool { return len(s.open()) == 0 })
 	}
-	for late := time.Now().Add(usual); len(s.open()) > 0 && time.Now().Before(late); {
+	for len(s.open()) > 0 && time.Since(s.hit) < usual {
 		time.Sleep(20 * time.Millisecond)
 	}
 	s.out = s.open()
