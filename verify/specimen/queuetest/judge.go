@@ -12,14 +12,14 @@ func (s *show) fates() fates {
 	f := fates{make(map[string]bool), make(map[string]bool)}
 	for _, id := range s.sent {
 		switch n := s.count(`SELECT count(*) FROM ledger WHERE id = ?`, id); {
-		case n == 0:
+		case n == 0 && !slices.Contains(s.out, id):
 			f.lost[id] = true
 		case n > 1:
 			f.doubled[id] = true
 		}
 	}
-	s.t.Logf("%s: %d sent, %d effects, %d lost, %d doubled, %d kills", s.title, len(s.sent),
-		s.count(`SELECT count(*) FROM ledger`), len(f.lost), len(f.doubled), len(s.killed))
+	s.t.Logf("%s: %d sent, %d effects, %d lost, %d doubled, %d kept back by the broker, %d kills", s.title, len(s.sent),
+		s.count(`SELECT count(*) FROM ledger`), len(f.lost), len(f.doubled), len(s.out), len(s.killed))
 	return f
 }
 
