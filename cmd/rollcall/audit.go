@@ -180,6 +180,10 @@ func (in *audited) begin(ctx context.Context, o *auditOptions, inputs audit.Inpu
 	}
 	inputs.Log = in.broker.source
 	if in.watch, err = audit.NewWatch(ctx, in.destination, inputs, config); err != nil {
+		if errors.Is(err, rollcall.ErrConfig) {
+			what, next := lastStep(err)
+			err = usage(errors.New(what), next)
+		}
 		return errors.Join(err, in.close())
 	}
 	return nil
