@@ -50,7 +50,7 @@ func (r *receiver) run() {
 func (s *Subscription) claim(place int) int {
 	for {
 		s.mu.Lock()
-		n := min(mostReceived, max(s.want, s.source.config.Ahead)-len(s.buffer)-s.asked[place])
+		n := min(mostReceived, max(s.want, s.probe, s.source.config.Ahead)-len(s.buffer)-s.asked[place])
 		if n > 0 {
 			s.asked[place] += n
 		}

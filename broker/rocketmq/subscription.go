@@ -33,6 +33,8 @@ type Subscription struct {
 	polls      map[*poll]bool // that are under way
 	idle       []idle         // by place
 	busy       time.Time      // when there last was something to do
+	probed     time.Time      // when Empty last asked,
+	probe      int            // and for how many, while it does
 	closed     bool
 }
 
