@@ -5,6 +5,7 @@ package servers
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -110,10 +111,19 @@ func (r *RocketMQ) MaxOffsets(t testing.TB, topic string, queues int) (ends []in
 	return ends
 }
 
-// Version is what the broker says of itself.
+// Version is what the broker says of itself. In its first second it has no statistics yet,
+// and answers with an exception.
 func (r *RocketMQ) Version(t testing.TB) string {
 	t.Helper()
-	_, body := r.Remote(t, 28, nil, nil)
+	var body []byte
+	var last error
+	err := wait(patience, "the broker to have statistics", func() bool {
+		_, body, last = remote(r.brokerAddr(), 28, nil, nil)
+		return last == nil
+	})
+	if err != nil {
+		t.Fatal(errors.Join(err, last))
+	}
 	var info struct{ Table map[string]string }
 	if err := json.Unmarshal(body, &info); err != nil {
 		t.Fatal(err)

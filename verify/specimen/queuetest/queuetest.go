@@ -93,7 +93,7 @@ type show struct {
 	running []*worker
 	killed  []kill
 	hit     time.Time // the last of them
-	out     []string // not acknowledged in the end
+	out     []string  // not acknowledged in the end
 }
 
 // kill is one SIGKILL.
