@@ -234,6 +234,13 @@ func (w *wire) watch(news <-chan amqp.Blocking) {
 	}
 }
 
+// isBlocked says that the broker takes no messages now.
+func (w *wire) isBlocked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blocked != nil
+}
+
 // unblocked waits until the broker takes messages.
 func (w *wire) unblocked(ctx context.Context) error {
 	w.mu.Lock()

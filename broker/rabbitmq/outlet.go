@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rollcall-mq/rollcall"
@@ -25,11 +26,13 @@ type outlet struct {
 	// retired: nothing more is published on it. RabbitMQ 3.10 says no for ever on a channel
 	// that was opened while the queue's leader was dead; another one is taken.
 	retired atomic.Bool
+	givenUp bool // only watch uses it
 
 	mu      sync.Mutex
 	ended   bool
 	next    uint64
 	pending map[uint64]slot
+	moved   time.Time // when something began to be in flight, or the broker last said something of it
 }
 
 // slot is one message in flight.
@@ -62,6 +65,9 @@ func (o *outlet) publish(c *call, i int) bool {
 		return false
 	}
 	o.next++
+	if len(o.pending) == 0 {
+		o.moved = time.Now()
+	}
 	tag := o.next
 	o.pending[tag] = slot{call: c, n: i}
 	o.mu.Unlock()
@@ -83,6 +89,7 @@ func (o *outlet) take(tag uint64) (slot, bool) {
 	o.mu.Lock()
 	s, ok := o.pending[tag]
 	delete(o.pending, tag)
+	o.moved = time.Now()
 	o.mu.Unlock()
 	if ok {
 		o.leave()
@@ -93,8 +100,12 @@ func (o *outlet) take(tag uint64) (slot, bool) {
 // watch tells fates as the broker does. It gives a message back before it confirms it;
 // both come by Go channels of their own, so those that came back are looked at first.
 func (o *outlet) watch() {
+	look := time.NewTicker(silence / 4)
+	defer look.Stop()
 	for returns := o.returns; ; {
 		select {
+		case <-look.C:
+			o.hurry()
 		case r, ok := <-returns:
 			if !ok {
 				returns = nil
@@ -110,6 +121,32 @@ func (o *outlet) watch() {
 			o.confirmed(c)
 		}
 	}
+}
+
+// silence is how long the broker may confirm nothing of what is in flight. RabbitMQ 3.10
+// never confirms what was published to a stream whose writer was just starting (measured
+// after a kill, one time in three), on a channel and a connection that live. The channel is
+// given up then, and what is in flight on it is Unknown: it is sent again.
+const silence = time.Second
+
+// mostSilence bounds the doubling of it: a broker that is slow must not be sent more and
+// more.
+const mostSilence = time.Minute
+
+// hurry gives the channel up when nothing was confirmed for too long.
+func (o *outlet) hurry() {
+	o.mu.Lock()
+	quiet := time.Since(o.moved)
+	waits := len(o.pending) > 0 && !o.ended
+	o.mu.Unlock()
+	limit := min(silence<<min(o.pipe.silent.Load(), 10), mostSilence)
+	if !waits || quiet < limit || o.wire.isBlocked() || o.givenUp {
+		return
+	}
+	o.givenUp = true
+	o.retired.Store(true)
+	o.pipe.silent.Add(1)
+	go func() { _ = o.ch.Close() }()
 }
 
 func (o *outlet) drain(returns <-chan amqp.Return) {
@@ -143,6 +180,7 @@ func (o *outlet) cameBack(r *amqp.Return) {
 
 func (o *outlet) confirmed(c amqp.Confirmation) {
 	s, ok := o.take(c.DeliveryTag)
+	o.pipe.silent.Store(0)
 	switch {
 	case !ok:
 	case s.returned != nil:

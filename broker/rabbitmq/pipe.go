@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rollcall-mq/rollcall"
@@ -15,7 +16,8 @@ type pipe struct {
 	sender   *Sender
 	exchange string
 	calls    chan *call
-	outlet   *outlet // only run uses it
+	outlet   *outlet      // only run uses it
+	silent   atomic.Int64 // channels in a row on which nothing was confirmed
 }
 
 func (p *pipe) run() {
