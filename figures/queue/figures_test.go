@@ -98,7 +98,10 @@ func BenchmarkFigures(b *testing.B) {
 	var queue string
 	page.Figures = append(page.Figures,
 		way{"RabbitMQ, quorum queue: publish with confirms and stamps", 0.85,
-			func(_, n int) time.Duration { return r.publishBare(r.queue(), n) },
+			func(_, n int) time.Duration { return r.publishBare(r.queue(), n, false) },
+			func(_, n int) time.Duration { return r.publishOurs(r.queue(), n) }}.measure(b, messages),
+		way{"the same, where the bare loop's messages carry a stamp and an id, too, and are mandatory: publish", 0.85,
+			func(_, n int) time.Duration { return r.publishBare(r.queue(), n, true) },
 			func(_, n int) time.Duration { return r.publishOurs(r.queue(), n) }}.measure(b, messages),
 		way{"RabbitMQ: consume, Inbox in PostgreSQL, batches of 500", 0.75,
 			func(_, n int) time.Duration { queue = r.filled(n); return r.consumeBare(queue, n) },

@@ -65,7 +65,10 @@ const inFlight = 2000
 
 // publishBare is the best loop on the plain client: persistent messages, confirms read
 // by another goroutine, a bounded number of them open.
-func (r *rabbit) publishBare(queue string, n int) time.Duration {
+//
+// dressed: each message carries what ours do, a stamp and an id among its headers, and is
+// mandatory.
+func (r *rabbit) publishBare(queue string, n int, dressed bool) time.Duration {
 	ch, err := r.conn.Channel()
 	if err != nil {
 		r.b.Fatal(err)
@@ -89,7 +92,12 @@ func (r *rabbit) publishBare(queue string, n int) time.Duration {
 	body := payload(0)
 	for i := range n {
 		room <- struct{}{}
-		if err := ch.PublishWithContext(r.b.Context(), "", queue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: fmt.Sprint(i), Body: body}); err != nil {
+		p := amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: fmt.Sprint(i), Body: body}
+		if dressed {
+			p.Headers = amqp.Table{rollcall.StampHeader: body[:30], rollcall.IDHeader: body[:6]}
+			p.CorrelationId, p.Timestamp = fmt.Sprint("c", i), began
+		}
+		if err := ch.PublishWithContext(r.b.Context(), "", queue, dressed, false, p); err != nil {
 			r.b.Fatal(err)
 		}
 	}

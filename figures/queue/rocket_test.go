@@ -132,6 +132,8 @@ func (r *rocket) receiveBare(topic string, n int) time.Duration {
 	var done atomic.Int64
 	r.together(func(int) error {
 		for int(done.Load()) < n {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // the server asks how much is left
+			defer cancel()
 			got, err := r.stub.ReceiveMessage(ctx, &v2.ReceiveMessageRequest{Group: group, MessageQueue: queue, BatchSize: each,
 				FilterExpression: &v2.FilterExpression{Type: v2.FilterType_TAG, Expression: "*"}, InvisibleDuration: durationpb.New(time.Minute), LongPollingTimeout: durationpb.New(500 * time.Millisecond)})
 			if err != nil {
@@ -145,6 +147,9 @@ func (r *rocket) receiveBare(topic string, n int) time.Duration {
 				}
 				if err != nil {
 					return err
+				}
+				if s := part.GetStatus(); s != nil && s.GetCode() != v2.Code_OK && s.GetCode() != v2.Code_MESSAGE_NOT_FOUND {
+					return errors.New(s.String())
 				}
 				if m := part.GetMessage(); m != nil {
 					ack.Entries = append(ack.Entries, &v2.AckMessageEntry{MessageId: m.SystemProperties.MessageId, ReceiptHandle: m.SystemProperties.GetReceiptHandle()})
