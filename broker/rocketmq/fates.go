@@ -92,6 +92,9 @@ func (p *call) fate(err error) rollcall.PublishResult {
 		err = fmt.Errorf("%w: %w; raise maxMessageSize, or send less", rollcall.ErrTooLarge, err)
 	case v2.Code_TOPIC_NOT_FOUND:
 		p.route.stale()
+		if p.route.isAway(err) {
+			return rollcall.PublishResult{Err: fmt.Errorf("%w: rocketmq: topic %q is missing, and was there: its broker may be away: %w", rollcall.ErrTryAgain, p.topic, err)}
+		}
 		err = fmt.Errorf("%w; %s", err, create(p.topic))
 	case v2.Code_MESSAGE_PROPERTY_CONFLICT_WITH_TYPE:
 		p.route.stale()

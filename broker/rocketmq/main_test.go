@@ -11,7 +11,7 @@ import (
 
 // sideBySide is how many tests run together: they wait for redeliveries most of the time,
 // not for a processor.
-const sideBySide = "24"
+const sideBySide = "10"
 
 // sharedDir is where the shared servers live.
 var sharedDir string

@@ -86,8 +86,11 @@ func (s *Subscription) came(r *poll, asked int, came []*held, err error) (well b
 	case err == nil:
 		s.nothing(r)
 	}
+	if err == nil {
+		s.missing = time.Time{}
+	}
 	if err != nil && s.alive.Err() == nil {
-		s.trouble = fmt.Errorf("rocketmq: topic %q, group %q: %w", s.source.topic, s.group, err)
+		s.trouble = s.lasts(fmt.Errorf("rocketmq: topic %q, group %q: %w", s.source.topic, s.group, err))
 	}
 	if len(came) > 0 || s.trouble != nil {
 		s.wake()
@@ -95,6 +98,29 @@ func (s *Subscription) came(r *poll, asked int, came []*held, err error) (well b
 	s.feed()
 	return err == nil
 }
+
+// mostAway is how long a topic may be missing that was there. A broker that dies takes its
+// topics with it, for as long as it is away: the name server knows those of others.
+const mostAway = 15 * time.Minute
+
+// lasts says whether a topic that is missing is gone for good, or its broker for now. The
+// caller holds mu.
+func (s *Subscription) lasts(err error) error {
+	if codeOf(err) != v2.Code_TOPIC_NOT_FOUND {
+		s.missing = time.Time{}
+		return err
+	}
+	if s.missing.IsZero() {
+		s.missing = time.Now()
+	}
+	if time.Since(s.missing) > mostAway {
+		return err
+	}
+	return away{err}
+}
+
+// away hides what its error is: it passes, as far as we know.
+type away struct{ error }
 
 // receive is one request. What came before it broke is good.
 func (r *receiver) receive(n int) ([]*held, error) {

@@ -14,11 +14,12 @@ import (
 
 // route is where a topic lies. It is asked for again after a while, and after trouble.
 type route struct {
-	mu     sync.Mutex // held while it is asked for: one question at a time
-	at     time.Time  // when it was asked for
-	places []place
-	types  []v2.MessageType
-	turn   int
+	mu      sync.Mutex // held while it is asked for: one question at a time
+	at      time.Time  // when it was asked for
+	places  []place
+	types   []v2.MessageType
+	turn    int
+	missing time.Time // since when there is none, though there was one
 }
 
 // place is a broker that has queues of a topic, and the proxy to it.
@@ -45,10 +46,29 @@ func (c *Cluster) route(ctx context.Context, topic string) (*route, error) {
 		return r, nil
 	}
 	err := c.ask(ctx, topic, r)
-	if err != nil && (len(r.places) == 0 || lasts(err)) {
+	if err != nil && (len(r.places) == 0 || lasts(err) && !r.away(err)) {
 		return nil, err
 	}
 	return r, nil // an old one, rather than none
+}
+
+// away says that a topic that was there is missing, and not for so long that it must be
+// gone: see mostAway. The caller holds r.mu.
+func (r *route) away(err error) bool {
+	if codeOf(err) != v2.Code_TOPIC_NOT_FOUND {
+		return false
+	}
+	if r.missing.IsZero() {
+		r.missing = time.Now()
+	}
+	return time.Since(r.missing) <= mostAway
+}
+
+// isAway is away, for who sends.
+func (r *route) isAway(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away(err)
 }
 
 // ask for a route. The caller holds r.mu.
@@ -69,6 +89,7 @@ func (c *Cluster) ask(ctx context.Context, topic string, r *route) error {
 	if len(places) == 0 {
 		return fmt.Errorf("%w: rocketmq: topic %q has no queue that we may use; %s", rollcall.ErrNoDestination, topic, create(topic))
 	}
+	r.missing = time.Time{}
 	r.places, r.at, r.types = places, time.Now(), got.GetMessageQueues()[0].GetAcceptMessageTypes()
 	return nil
 }

@@ -35,6 +35,7 @@ type Subscription struct {
 	busy       time.Time      // when there last was something to do
 	probed     time.Time      // when Empty last asked,
 	probe      int            // and for how many, while it does
+	missing    time.Time      // since when the topic is, though it was there
 	closed     bool
 }
 
