@@ -63,6 +63,8 @@ var auditMutants = []mutant{
 	{"audit: a finding has an id of its time", "audit/finding.go",
 		"		f.ID = c.a.id(string(f.By), f.Key, f.First, f.Last, string(f.Verdict))\n",
 		"		f.ID = c.a.id(string(f.By), f.Key, f.First, f.Last, fmt.Sprint(f.Verdict, time.Now()))\n", onAudit, "TestRemovedBeforeDone"},
+	{"audit: what somebody may hold is lost", "audit/judge.go",
+		"2*j.a.config.Grace+j.a.config.Hold:", "2*j.a.config.Grace:", onAudit, "TestQueue"},
 	{"audit: an aborted message is lost", "audit/judge.go",
 		"		j.tell(r, Void, CauseAborted, time.Time{})\n		return\n", "", onAudit, "TestAuditKafkaHoles"},
 }

@@ -145,7 +145,7 @@ func patience(m mutant) string {
 // limit is how long a case may take with its bug.
 func limit(m mutant) string {
 	if m.kit == onRocket { // each starts a server
-		return "90s"
+		return "60s"
 	}
 	return "30s"
 }
