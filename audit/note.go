@@ -34,7 +34,7 @@ const (
 func (w *Watch) notes(ctx context.Context, r *Report, extents []rollcall.Extent) error {
 	c := r.Traffic
 	if c.Books == 0 && len(r.Lanes) > 0 {
-		r.note(NoteNoBooks, "let senders keep books (they do by default), or read docs/stamp.md for those in other languages",
+		r.note(NoteNoBooks, "let senders keep books (they do by default, but not on RocketMQ), or read docs/stamp.md for those in other languages",
 			"no sender keeps books on %q: a hole is suspected, never lost, and the last messages of a sender cannot be missed", r.Destination)
 	}
 	if c.BadBooks > 0 {

@@ -42,7 +42,7 @@ func Open(ctx context.Context, endpoints []string, config Config) (*Cluster, err
 	defer cancel()
 	if err := c.sending.stream(c.access).wait(ctx); err != nil {
 		c.Close()
-		next := "is this the gRPC port of a proxy, and is it up?"
+		next := "is this the gRPC port of a proxy, is it up, and does it speak TLS? (if not: plaintext)"
 		if lasts(err) {
 			next = "trying again is of no use"
 		}

@@ -59,7 +59,7 @@ var initSources = map[string]string{
     endpoints: ["${ROCKETMQ_ENDPOINT:-127.0.0.1:8081}"]  # proxies (gRPC), each host:port
     topic: orders           # it must exist: mqadmin updateTopic -n NAMESERVER -c CLUSTER -t orders
                             #   -a +message.type=NORMAL; and the group, which is the pipeline's name:
-                            #   mqadmin updateSubGroup -n NAMESERVER -c CLUSTER -g NAME -r 1000
+                            #   mqadmin updateSubGroup -n NAMESERVER -c CLUSTER -g NAME -m true -r 1000
     # plaintext: true       # without it the connection is encrypted, with the system's certificates; or:
     # tls: {ca: ca.pem, server_name: mq.example}
     # access_key: app
