@@ -253,7 +253,11 @@ func (d *decoder) scalar(n ast.Node, path, want string) (string, bool) {
 	out, err := expand(s, d.env, d.redactor)
 	if err != nil {
 		what, next := told(err)
-		d.problem(nodePlace(n), next, "%s: %s", path, what)
+		form := "%s: %s"
+		if secretly.MatchString(path + ": x") { // what follows the colon is masked
+			form = "%s cannot be read, %s"
+		}
+		d.problem(nodePlace(n), next, form, path, what)
 		return "", false
 	}
 	return out, true

@@ -37,6 +37,7 @@ func Parse(path string, data []byte, env Env) (*File, error) {
 	d := &decoder{text: t, env: env.withDefaults(filepath.Dir(path)), redactor: f.redactor, at: make(map[string]place)}
 	d.file(root, f)
 	f.at = d.at
+	f.show()
 	f.hide()
 	if len(d.problems) > 0 {
 		return nil, joined(d.problems)
@@ -46,6 +47,24 @@ func Parse(path string, data []byte, env Env) (*File, error) {
 		return nil, joined(problems)
 	}
 	return f, nil
+}
+
+// show lets addresses be printed though they came from a variable: whoever reads that
+// one does not answer must see which.
+func (f *File) show() {
+	var all []string
+	if k := f.Source.Kafka; k != nil {
+		all = append(all, k.Brokers...)
+	}
+	if r := f.Source.RabbitMQ; r != nil {
+		all = append(all, r.Addresses...)
+	}
+	if r := f.Source.RocketMQ; r != nil {
+		all = append(all, r.Endpoints...)
+	}
+	for _, address := range all {
+		delete(f.redactor.values, address)
+	}
 }
 
 // hide keeps the passwords of DSNs out of what is printed from here on.

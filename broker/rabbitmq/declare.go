@@ -51,6 +51,9 @@ func (c *Cluster) Declare(ctx context.Context, q Queue) error {
 	if err != nil {
 		return err
 	}
+	if err := c.bindable(ctx, q); err != nil {
+		return err
+	}
 	err = c.ask(ctx, func(ch *amqp.Channel) error {
 		if _, err := ch.QueueDeclare(q.Name, true, false, false, false, args); err != nil {
 			return err
@@ -68,6 +71,27 @@ func (c *Cluster) Declare(ctx context.Context, q Queue) error {
 	c.mu.Lock()
 	c.declared[q.Name] = q
 	c.mu.Unlock()
+	return nil
+}
+
+// bindable refuses, before anything is made, what the queue could not be joined to: an
+// exchange, or a place for its dead letters, that is missing.
+func (c *Cluster) bindable(ctx context.Context, q Queue) error {
+	for _, b := range q.Bindings {
+		if err := c.exists(ctx, route{exchange: b.Exchange}); err != nil {
+			return fmt.Errorf("rabbitmq: queue %q is not made: %w", q.Name, err)
+		}
+	}
+	if q.DeadLetter == "" {
+		return nil
+	}
+	to, err := parse(q.DeadLetter)
+	if err == nil {
+		err = c.exists(ctx, to)
+	}
+	if err != nil {
+		return fmt.Errorf("rabbitmq: queue %q is not made: DeadLetter: %w", q.Name, err)
+	}
 	return nil
 }
 
@@ -221,7 +245,7 @@ func (c *Cluster) fits(ctx context.Context, queue string, config SourceConfig) e
 	case err != nil:
 		return denied(err)
 	case kind != config.Type:
-		return fmt.Errorf("%w: rabbitmq: queue %q: Type: wanted %s, found %s", rollcall.ErrConfig, queue, config.Type, kind)
+		return fmt.Errorf("%w: rabbitmq: queue %q: Type: wanted %s, found %s; say what is there, or move the messages to a queue made anew", rollcall.ErrConfig, queue, config.Type, kind)
 	case single != config.SingleActive:
 		return fmt.Errorf("%w: rabbitmq: queue %q: SingleActive (x-single-active-consumer): wanted %v, found %v", rollcall.ErrConfig, queue, config.SingleActive, single)
 	}

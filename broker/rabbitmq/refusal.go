@@ -93,7 +93,7 @@ func denied(err error) error {
 		if away(err) {
 			return err
 		}
-		return fmt.Errorf("%w: %w", rollcall.ErrNoDestination, err)
+		return fmt.Errorf("%w: %w; make it (declare: {} in a pipeline file, Cluster.Declare for a queue), or correct its name", rollcall.ErrNoDestination, err)
 	case amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented:
 		return fmt.Errorf("%w: %w", rollcall.ErrConfig, err)
 	}

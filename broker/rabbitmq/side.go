@@ -33,9 +33,33 @@ func (s *Sender) MakeSide(ctx context.Context, destination string) error {
 	err = c.Declare(ctx, Queue{Name: destination, Type: Stream, MaxAge: sideRetention})
 	switch code(err) {
 	case 0:
-		return err
+		if err != nil {
+			return err
+		}
+		return c.settles(ctx, destination)
 	case amqp.AccessRefused:
 		return fmt.Errorf("%w; or let somebody who may make it: rabbitmqadmin declare queue name=%s durable=true queue_type=stream arguments='{\"x-max-age\":\"%ds\"}'", err, destination, int(sideRetention/time.Second))
 	}
 	return fmt.Errorf("%w; books need a stream: RabbitMQ 3.9 or newer, with the feature flag stream_queue (rabbitmqctl enable_feature_flag stream_queue)", err)
+}
+
+// sideSettles is how long a stream that was just made may take until it is used.
+const sideSettles = 5 * time.Second
+
+// settles waits until a stream that was just made can be used: for a moment the broker
+// does not find it.
+func (c *Cluster) settles(ctx context.Context, queue string) error {
+	ctx, cancel := context.WithTimeout(ctx, sideSettles)
+	defer cancel()
+	for {
+		_, err := c.ready(ctx, queue)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

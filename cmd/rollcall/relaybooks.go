@@ -10,13 +10,17 @@ import (
 var _ rollcall.SideMaker = (*forwarding)(nil)
 
 // booksTo is who keeps the books of a destination: the broker that has its messages.
-// nil: it is no broker's, and there is no log that could be compared with books.
+// nil: it is no broker's, or one on which nobody could read them.
 func (s *forwarding) booksTo(m *rollcall.Message) rollcall.Sender {
 	book, err := rollcall.ParseBook(m)
 	if err != nil {
 		return nil
 	}
-	return s.to[book.Destination]
+	to := s.to[book.Destination]
+	if _, can := to.(rollcall.SideMaker); !can {
+		return nil
+	}
+	return to
 }
 
 // brokers are those that are sent to, each once.
