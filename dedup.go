@@ -254,6 +254,5 @@ func ownID(m *Message) bool {
 	if !m.Stamp.IsZero() {
 		return m.Stamp.OwnID
 	}
-	_, known := KnownID(m)
-	return known && m.ID != ""
+	return m.ID != "" // a header that is in use for it, or the broker's own place
 }

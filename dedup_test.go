@@ -124,7 +124,7 @@ func TestAutoClaimsOwnIDs(t *testing.T) {
 	minted := Message{ID: "x", Stamp: Stamp{Sequence: 1}}
 	own := Message{ID: "x", Stamp: Stamp{Sequence: 1, OwnID: true}}
 	known := Message{ID: "x", Headers: []Header{{"Idempotency-Key", []byte("x")}}}
-	for m, want := range map[*Message]bool{&minted: false, &own: true, &known: true, {ID: "x"}: false} {
+	for m, want := range map[*Message]bool{&minted: false, &own: true, &known: true, {ID: "x"}: true, {}: false} {
 		if _, has, _ := r.dedupKey(m); has != want {
 			t.Errorf("%+v: has a key %v, want %v", m, has, want)
 		}

@@ -1,6 +1,7 @@
 package rollcall
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 
@@ -60,6 +61,15 @@ func (s *subject) identity(index int) Identity {
 	return s.identities[index]
 }
 
+// nameless: there is nothing to tell this message from others by, equal ones least of all.
+// Each gets a row of its own; the same one when the batch runs again.
+func (s *subject) nameless(index int) {
+	d := &s.deliveries[index]
+	if d.Stamp.IsZero() && d.Position.IsZero() && d.ID == "" {
+		_, _ = rand.Read(s.identities[index][:]) // it never fails
+	}
+}
+
 // covered are the offsets that the broker never delivers, as numbers.
 func covered(b *Batch) []protocol.Cover {
 	out := make([]protocol.Cover, len(b.Covered))
@@ -97,8 +107,10 @@ func (e *engine[X]) describeOne(s *subject, it *protocol.Item, index int) {
 	case r.none:
 		return
 	case missing != "":
+		s.nameless(index)
 		it.Kill(fmt.Sprintf("no identity: dedup.key has %q, and this message has none or an empty one", missing))
 	case !it.HasDedup && !it.Decided():
+		s.nameless(index)
 		it.Kill("no identity: it has no stamp, no position and no key; set dedup.key, or send it with rollcall")
 	}
 	if _, left := d.Header(StampHeader); left && d.Stamp.IsZero() {

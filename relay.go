@@ -1,6 +1,7 @@
 package rollcall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,6 +266,10 @@ func (r *Relay[X]) send(ctx context.Context, hold Hold, rows []OutboxRow) (finis
 			case Stored:
 				finished = append(finished, row)
 			case Refused:
+				if errors.Is(result.Err, ErrNoDestination) { // an operator's mistake of a moment, for all rows the same
+					err = cmp.Or(err, notStored(row, fmt.Errorf("%w: %w", ErrTryAgain, result.Err)))
+					continue
+				}
 				row.Refusal = result.Err.Error()
 				finished = append(finished, row)
 			default:

@@ -97,7 +97,7 @@ func (s *streaming) take() (*holding, error) {
 		err = s.verify(h.gone, starts[0].Position, s.seenOf(starts[0]))
 	}
 	if err == nil {
-		h.place(starts[0].Position)
+		h.place(starts[0].Position, s.seenOf(starts[0]))
 		h.token = starts[0].Token
 		s.mu.Lock()
 		s.sessions++
@@ -115,9 +115,10 @@ func (s *streaming) take() (*holding, error) {
 	return h, nil
 }
 
-// place where to begin.
-func (h *holding) place(at rollcall.Position) {
-	h.next, h.handed, h.lost, h.buffer, h.last = at.Offset, at.Offset, 0, nil, seen{}
+// place where to begin. The last message done is what a stream that is joined again is
+// known by, as long as nothing was read.
+func (h *holding) place(at rollcall.Position, last seen) {
+	h.next, h.handed, h.lost, h.buffer, h.last = at.Offset, at.Offset, 0, nil, last
 	if at.IsZero() {
 		h.next, h.handed = -1, 0
 	}
@@ -288,7 +289,7 @@ func (s *streaming) Settle(_ context.Context, settlements []rollcall.Settlement)
 // moveTo reads on elsewhere. The caller holds mu.
 func (s *streaming) moveTo(offset int64) {
 	h := s.hold
-	h.next, h.handed, h.buffer, h.last, h.lost = offset, max(offset, 0), nil, seen{}, 0
+	h.next, h.handed, h.buffer, h.lost = offset, max(offset, 0), nil, 0 // what was read last lies where it lay
 	close(h.move)
 	h.move = make(chan struct{})
 }

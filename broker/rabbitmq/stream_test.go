@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/rabbitmq"
+	"github.com/rollcall-mq/rollcall/store/memory"
 )
 
 // streamOf is a source of a stream, with leases of its own.
@@ -115,6 +116,60 @@ func TestStreamMadeAgainWhileReading(t *testing.T) {
 		return errors.Is(err, rollcall.ErrDamaged)
 	})
 	t.Log(err)
+}
+
+// count writes the body of each message into a ledger.
+func count() rollcall.Handler[*memory.Tx] {
+	return func(ctx context.Context, tx *memory.Tx, m rollcall.Message) error {
+		return tx.Append(ctx, "ledger", string(m.Body))
+	}
+}
+
+// gained tells when partitions came.
+type gained struct{ events chan struct{} }
+
+func (g *gained) Observe(e rollcall.Event) {
+	if o, is := e.(rollcall.Owned); is && o.Gained {
+		g.events <- struct{}{}
+	}
+}
+
+// TestStreamMadeAgainWhileIdle: a worker that has read nothing since it began knows the
+// stream by what the group did before.
+func TestStreamMadeAgainWhileIdle(t *testing.T) {
+	address := real(t)
+	queue := newQueue(t, address, rabbitmq.Queue{Type: rabbitmq.Stream})
+	stored(t, open(t, address).Sender(), queue, newNumbering(queue).messages(10)...)
+	db := memory.NewDatabase(memory.Config{})
+	src := streamOf(t, address, queue, rabbitmq.SourceConfig{})
+	if err := rollcall.NewConsumer("idle", src, memory.Open(db), count(), rollcall.ConsumerConfig{}).RunUntilEmpty(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	owned := &gained{events: make(chan struct{}, 10)}
+	go func() {
+		c := rollcall.NewConsumer("idle", src, memory.Open(db), count(), rollcall.ConsumerConfig{Observer: owned})
+		done <- c.Run(soon(t))
+	}()
+	select {
+	case <-owned.events:
+	case <-time.After(patience):
+		t.Fatalf("waited %v for the worker to own the stream", patience)
+	}
+	remade(t, address, queue)
+	stored(t, open(t, address).Sender(), queue, newNumbering(queue).messages(30)...)
+	select {
+	case err := <-done:
+		if !errors.Is(err, rollcall.ErrDamaged) && !errors.Is(err, rollcall.ErrNoDestination) {
+			t.Fatalf("the worker ended: %v", err)
+		}
+		t.Log(err)
+	case <-time.After(patience):
+		t.Fatalf("waited %v for the worker to end by name; the ledger has %d", patience, len(db.All("ledger")))
+	}
+	if n := len(db.All("ledger")); n != 10 {
+		t.Errorf("%d effects, want those 10 of the stream before", n)
+	}
 }
 
 // short is a stream that keeps little, filled until retention has removed something.

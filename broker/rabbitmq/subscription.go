@@ -282,8 +282,10 @@ func (s *Subscription) Empty(ctx context.Context) (bool, error) {
 	if err := sleep(ctx, emptyPause); err != nil {
 		return false, err
 	}
-	_, idle = s.idle(n)
-	return idle, nil
+	if _, idle = s.idle(n); !idle {
+		return false, nil
+	}
+	return s.source.nothingToGet(ctx)
 }
 
 // emptyPause is much longer than a delivery takes from the client to our buffer.

@@ -42,7 +42,7 @@ func (b *book) line() string {
 	verdict := "balanced"
 	switch {
 	case b.Uncounted:
-		return fmt.Sprintf("%s: finished %d = applied %d + repeated %d + stale %d + filtered %d + discarded %d + waiting %d + dead %d + parked %d; a queue does not tell how many it had: rollcall audit names what is missing",
+		return fmt.Sprintf("%s: finished %d = applied %d + repeated %d + stale %d + filtered %d + discarded %d + waiting %d + dead %d + parked %d; a queue does not tell how many it had: see rollcall audit",
 			b.Destination, b.Stored, b.Applied, b.Repeated, b.Stale, b.Filtered, b.Discarded, b.Waiting, b.Dead, b.Parked)
 	case b.ToGo > 0:
 		verdict = fmt.Sprintf("not drained, %d to go", b.ToGo)

@@ -321,8 +321,8 @@ func noIdentity[X any](t *testing.T, h Harness[X]) {
 	w.waitIdle()
 	w.expect(line(good))
 	dead := w.asides(rollcall.AsideDead)
-	if len(dead) != 3 {
-		t.Fatalf("%d rows dead, want 3 (two without key, one with an empty one)", len(dead))
+	if len(dead) != 4 {
+		t.Fatalf("%d rows dead, want 4 (three without key, of which two are equal, and one with an empty one)", len(dead))
 	}
 	for _, a := range dead {
 		if !contains(a.Cause, "no identity") || !contains(a.Cause, "payload.k") {
