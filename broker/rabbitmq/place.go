@@ -95,7 +95,11 @@ func (s *streaming) read(h *holding) error {
 	next, last, move := h.next, h.last, h.move
 	s.mu.Unlock()
 	if last.print != 0 { // the connection was away: is it still the same stream?
-		if err := s.verify(h.gone, rollcall.Position{Incarnation: s.source.incarnation(), Offset: next}, last); err != nil {
+		at := next
+		if at < 0 { // the group begins with whatever is first
+			at = last.end()
+		}
+		if err := s.verify(h.gone, rollcall.Position{Incarnation: s.source.incarnation(), Offset: at}, last); err != nil {
 			return err
 		}
 	}
