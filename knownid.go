@@ -25,7 +25,10 @@ func KnownID(m *Message) (MessageID, bool) {
 	}
 	if id, ok := single(m, "ce_id"); ok {
 		source, also := single(m, "ce_source")
-		return MessageID(source + " " + id), also // a URI has no space
+		if !also {
+			return "", false
+		}
+		return MessageID(source + " " + id), true // a URI has no space
 	}
 	if id, ok := single(m, "id"); ok && uid.Is(id) {
 		return MessageID(id), true
