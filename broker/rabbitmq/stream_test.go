@@ -191,6 +191,17 @@ func short(t testing.TB, address string) (queue string, first, end int64) {
 		first, end = all[0].First, all[0].End
 		return first > 10
 	})
+	var since time.Time
+	wait(t, "retention to be done", func() bool { // it goes on behind what is written
+		all, err := src.Measure(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != all[0].First || since.IsZero() {
+			first, since = all[0].First, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
 	return queue, first, end
 }
 

@@ -99,14 +99,14 @@ func (s *Subscription) came(r *poll, asked int, came []*held, err error) (well b
 	return err == nil
 }
 
-// mostAway is how long a topic may be missing that was there. A broker that dies takes its
-// topics with it, for as long as it is away: the name server knows those of others.
+// mostAway is how long a topic, or the group, may be missing that was there. A broker that
+// dies takes both with it, for as long as it is away: the name server knows those of others.
 const mostAway = 15 * time.Minute
 
 // lasts says whether a topic that is missing is gone for good, or its broker for now. The
 // caller holds mu.
 func (s *Subscription) lasts(err error) error {
-	if codeOf(err) != v2.Code_TOPIC_NOT_FOUND {
+	if !errors.Is(err, rollcall.ErrNoDestination) {
 		s.missing = time.Time{}
 		return err
 	}
