@@ -64,5 +64,5 @@ var kafkaMutants = []mutant{
 	{"kafka: a message that is too large is tried", "broker/kafka/sender.go",
 		"size > most {", "false && size > most {", onKafka, "TestKitFake/publish-too-large"},
 	{"kafka: half an id of CloudEvents counts", "knownid.go",
-		"also // a URI has no space", "also || true // a URI has no space", ".", "TestKnownID"},
+		"		if !also {\n", "		if !also && m == nil {\n", onKafka, "TestKnownIDsFromJava"},
 }
