@@ -13,12 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/rabbitmq"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -89,8 +89,7 @@ func spawn(t *testing.T, j job) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), jobEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := servers.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	return cmd

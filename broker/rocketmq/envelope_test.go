@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -159,7 +161,7 @@ func TestHeaders(t *testing.T) {
 		config := short
 		config.Filter = "paid || refunded"
 		name := group(topic) + "-paid"
-		s.createGroup(t, name, false, 16)
+		s.CreateGroup(t, name, false, 16)
 		paid := subscribe(t, cluster, topic, name, config)
 		d := paid.read(1)
 		if string(d[0].Body) != "tagged" {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -68,7 +70,7 @@ func numberedFrom(from, n int) (out []rollcall.Message) {
 // back.
 func TestBrokerKilledWhilePublishing(t *testing.T) {
 	t.Parallel()
-	s := start(t, "local", nil, nil)
+	s := start(t, "local", nil)
 	topic := newTopic(t, s, "NORMAL", 4)
 	cluster := openWith(t, s, rocketmq.Config{Timeout: 2 * time.Second})
 	var told fates
@@ -91,8 +93,8 @@ func TestBrokerKilledWhilePublishing(t *testing.T) {
 	for range 3 {
 		time.Sleep(time.Duration(300+rand.IntN(500)) * time.Millisecond)
 		wait(t, "a message in flight", func() bool { return inFlight.Load() > 0 })
-		n, pids := inFlight.Load(), s.kill("proxy")
-		t.Logf("RocketMQ %s: broker (pid %d) killed with %d in flight", s.version, pids[0], n)
+		n, pid := inFlight.Load(), s.kill(t, "proxy")
+		t.Logf("RocketMQ %s: broker (pid %d) killed with %d in flight", s.version, pid, n)
 		s.restart(t)
 	}
 	time.Sleep(time.Second)
@@ -108,7 +110,7 @@ func TestBrokerKilledWhileConsuming(t *testing.T) {
 	for _, c := range []struct{ mode, kills string }{{"local", "proxy"}, {"cluster", "broker"}, {"cluster", "proxy"}} {
 		t.Run(c.mode+"-"+c.kills, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, c.mode, nil, nil)
+			s := start(t, c.mode, nil)
 			topic := newTopic(t, s, "NORMAL", 4)
 			const all = 1500
 			send(t, open(t, s), topic, all, 0)
@@ -128,8 +130,8 @@ func TestBrokerKilledWhileConsuming(t *testing.T) {
 			}
 			for i := range 2 {
 				wait(t, "work to be under way", func() bool { return inWork.Load() > 0 && len(effects(db)) >= 200*(i+1) })
-				n, pids := inWork.Load(), s.kill(c.kills)
-				t.Logf("RocketMQ %s: %s (pid %d) killed with %d in work, %d effects", s.version, c.kills, pids[0], n, len(effects(db)))
+				n, pid := inWork.Load(), s.kill(t, c.kills)
+				t.Logf("RocketMQ %s: %s (pid %d) killed with %d in work, %d effects", s.version, c.kills, pid, n, len(effects(db)))
 				s.restart(t)
 			}
 			expect(t, db, bodies(0, all))
@@ -174,8 +176,8 @@ func (s *countingSubscription) Fetch(ctx context.Context, r rollcall.FetchReques
 // never can, so that a slow machine sees the same.
 func TestYoungBroker(t *testing.T) {
 	t.Parallel()
-	s := start(t, "local", nil, nil)
-	if err := os.MkdirAll(filepath.Join(s.dir, "store/config/consumerOffset.json.tmp"), 0o755); err != nil { // it cannot write the file of that name
+	s := start(t, "local", nil)
+	if err := os.MkdirAll(filepath.Join(s.Broker.Dir, "data/config/consumerOffset.json.tmp"), 0o755); err != nil { // it cannot write the file of that name
 		t.Fatal(err)
 	}
 	begun := time.Now()
@@ -194,8 +196,8 @@ func TestYoungBroker(t *testing.T) {
 	wait(t, "ten effects, and the others in work", func() bool { return ran.Load() > 10 && src.n.Load() >= 20 && len(effects(db)) == 10 })
 	time.Sleep(time.Until(begun.Add(6 * time.Second))) // the fault itself: its age
 	before := src.n.Load()
-	pids := s.kill("proxy")
-	t.Logf("RocketMQ %s: broker (pid %d) killed %.1f s after it served, %d handed over, %d acknowledged", s.version, pids[0], time.Since(begun).Seconds(), before, 10)
+	pid := s.kill(t, "proxy")
+	t.Logf("RocketMQ %s: broker (pid %d) killed %.1f s after it served, %d handed over, %d acknowledged", s.version, pid, time.Since(begun).Seconds(), before, 10)
 	s.restart(t)
 	wait(t, "acknowledged messages to come again", func() bool { return src.n.Load() >= before+10 || ran.Load() > 100 })
 	close(block)
@@ -207,7 +209,7 @@ func TestYoungBroker(t *testing.T) {
 // though the message is stored: that is Unknown.
 func TestReplicaMissing(t *testing.T) {
 	t.Parallel()
-	s := start(t, "local", []string{"brokerRole=SYNC_MASTER", "inSyncReplicas=2", "minInSyncReplicas=2", "totalReplicas=2", "slaveTimeout=1000"}, nil)
+	s := start(t, "local", map[string]string{"brokerRole": "SYNC_MASTER", "inSyncReplicas": "2", "minInSyncReplicas": "2", "totalReplicas": "2", "slaveTimeout": "1000"})
 	topic := newTopic(t, s, "NORMAL", 1)
 	cluster := open(t, s)
 	var told fates
@@ -283,7 +285,7 @@ func TestCut(t *testing.T) {
 // TestDeaf: at the deadline of ctx what has no answer is Unknown, and soon.
 func TestDeaf(t *testing.T) {
 	t.Parallel()
-	s := start(t, "local", nil, nil)
+	s := start(t, "local", nil)
 	topic := newTopic(t, s, "NORMAL", 1)
 	cluster := open(t, s)
 	send(t, cluster, topic, 1, 0)

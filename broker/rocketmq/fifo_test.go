@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (

@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -125,7 +127,7 @@ func (r *reader) must(verb rollcall.Verb, all ...rollcall.Delivery) {
 func contents(t testing.TB, s *server, topic string) (bodies []string) {
 	t.Helper()
 	name := fmt.Sprintf("all-%s-%d", topic, names.Add(1))
-	s.createGroup(t, name, false, 16)
+	s.CreateGroup(t, name, false, 16)
 	r := subscribe(t, open(t, s), topic, name, rocketmq.SourceConfig{Invisible: 30 * time.Second, Poll: time.Second, Ahead: 1000})
 	for deadline := time.Now().Add(patience); ; {
 		got := r.next(1000, 200*time.Millisecond)

@@ -1,11 +1,11 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,7 +13,6 @@ import (
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/brokertest"
 	"github.com/rollcall-mq/rollcall/broker/rocketmq"
-	"github.com/rollcall-mq/rollcall/internal/servers"
 )
 
 // names are unique among all cases that share a server, and process is among all test
@@ -22,27 +21,6 @@ var (
 	names   atomic.Int64
 	process = rollcall.NewLife()
 )
-
-// shared are the servers of all tests that do nothing to them.
-var (
-	shared   = make(map[string]*server)
-	sharedMu sync.Mutex
-)
-
-func sharedServer(t testing.TB, mode string) *server {
-	t.Helper()
-	sharedMu.Lock()
-	defer sharedMu.Unlock()
-	if shared[mode] == nil && mode == "local" { // one that may be lent to us
-		r := servers.SharedRocketMQ(t)
-		shared[mode] = &server{proxy: r.Proxy.Addr, brokerAdmin: brokerAdmin{addr: net.JoinHostPort("127.0.0.1", r.Broker.Settings["listenPort"])}, version: version(lib(t))}
-		shared[mode].serves(t)
-	} else if shared[mode] == nil {
-		shared[mode] = startIn(t, sharedDir, mode, nil, nil)
-		t.Logf("RocketMQ %s, %s mode", shared[mode].version, mode)
-	}
-	return shared[mode]
-}
 
 // short times, as the test servers allow.
 var short = rocketmq.SourceConfig{Invisible: 3 * time.Second, Poll: time.Second}
@@ -65,8 +43,8 @@ func harness(s *server, kind string) brokertest.Harness {
 func newTopic(t testing.TB, s *server, kind string, queues int) string {
 	t.Helper()
 	topic := fmt.Sprintf("orders-%x-%d", process[:4], names.Add(1))
-	s.createTopic(t, topic, kind, queues)
-	s.createGroup(t, "g-"+topic, kind == "FIFO", 16)
+	s.CreateTopic(t, topic, kind, queues)
+	s.CreateGroup(t, "g-"+topic, kind == "FIFO", 16)
 	cluster := open(t, s)
 	wait(t, "the route of "+topic, func() bool {
 		_, err := cluster.Sender().Lanes(t.Context(), topic)

@@ -1,11 +1,11 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
 	"context"
 	"net"
 	"sync/atomic"
-	"syscall"
-	"testing"
 )
 
 // knife cuts the first connection that it opens after so many bytes, either way.
@@ -61,14 +61,4 @@ func (c *limitedConn) Read(b []byte) (int, error) {
 func (c *limitedConn) end() {
 	c.knife.cut.Store(true)
 	_ = c.Conn.Close()
-}
-
-// pause stops a process by SIGSTOP: connections stay, nothing answers.
-func (s *server) pause(t testing.TB, name string) (resume func()) {
-	t.Helper()
-	pid := s.pid(name)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -13,9 +15,6 @@ import (
 // not for a processor.
 const sideBySide = "10"
 
-// sharedDir is where the shared servers live.
-var sharedDir string
-
 func TestMain(m *testing.M) {
 	if workChild() || quietChild() {
 		return
@@ -26,16 +25,7 @@ func TestMain(m *testing.M) {
 func testMain(m *testing.M) int {
 	flag.Parse()
 	_ = flag.Set("test.parallel", sideBySide)
-	var err error
-	if sharedDir, err = os.MkdirTemp("", "rocketmq-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(sharedDir) }()
 	code := m.Run()
-	for _, s := range shared {
-		s.kill("namesrv", "broker", "proxy")
-	}
 	if err := servers.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

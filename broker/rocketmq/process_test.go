@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -12,13 +14,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
+
 	"testing"
 	"time"
 
 	"github.com/rollcall-mq/rollcall"
 	"github.com/rollcall-mq/rollcall/broker/rocketmq"
 	"github.com/rollcall-mq/rollcall/internal/failpoint"
+	"github.com/rollcall-mq/rollcall/internal/servers"
 	"github.com/rollcall-mq/rollcall/store/sqlite"
 )
 
@@ -103,7 +106,6 @@ func work(t *testing.T, j job) *worker {
 	text, _ := json.Marshal(j)
 	w := &worker{cmd: exec.Command(os.Args[0]), ended: make(chan error, 1)}
 	w.cmd.Env = append(os.Environ(), jobEnv+"="+string(text))
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	w.cmd.Stderr = os.Stderr
 	stdin, err := w.cmd.StdinPipe()
 	if err != nil {
@@ -114,9 +116,7 @@ func work(t *testing.T, j job) *worker {
 		t.Fatal(err)
 	}
 	w.stdin = stdin
-	failed := make(chan error)
-	launched() <- func() { failed <- w.cmd.Start() }
-	if err := <-failed; err != nil {
+	if err := servers.Launch(w.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package rocketmq_test
 
 import (
@@ -14,35 +16,30 @@ import (
 	"github.com/rollcall-mq/rollcall/broker/rocketmq"
 )
 
-// withACL are the lines of a server that wants signatures and rights.
-var (
-	aclBroker = []string{
-		"authenticationEnabled=true", "authenticationProvider=org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider",
-		"authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider",
-		`initAuthenticationUser={"username":"chief","password":"chiefs-secret"}`, `innerClientAuthenticationCredentials={"accessKey":"chief","secretKey":"chiefs-secret"}`,
-		"authorizationEnabled=true", "authorizationProvider=org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider",
-		"authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider",
-	}
-	aclProxy = []string{
-		`"authenticationEnabled": true, "authenticationProvider": "org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider",`,
-		`"authenticationMetadataProvider": "org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider",`,
-		`"innerClientAuthenticationCredentials": "{\"accessKey\":\"chief\",\"secretKey\":\"chiefs-secret\"}",`,
-		`"authorizationEnabled": true, "authorizationProvider": "org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider",`,
-		`"authorizationMetadataProvider": "org.apache.rocketmq.proxy.auth.ProxyAuthorizationMetadataProvider",`,
-	}
-)
+// withACL are the settings of a server that wants signatures and rights.
+var withACL = map[string]string{
+	"admin.user": "chief", "admin.key": "chiefs-secret",
+	"authenticationEnabled": "true", "authenticationProvider": "org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider",
+	"authenticationMetadataProvider": "org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider",
+	"initAuthenticationUser":         `{"username":"chief","password":"chiefs-secret"}`, "innerClientAuthenticationCredentials": `{"accessKey":"chief","secretKey":"chiefs-secret"}`,
+	"authorizationEnabled": "true", "authorizationProvider": "org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider",
+	"authorizationMetadataProvider": "org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider",
+
+	"proxy.authenticationEnabled": "true", "proxy.authenticationProvider": `"org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider"`,
+	"proxy.authenticationMetadataProvider":       `"org.apache.rocketmq.proxy.auth.ProxyAuthenticationMetadataProvider"`,
+	"proxy.innerClientAuthenticationCredentials": `"{\"accessKey\":\"chief\",\"secretKey\":\"chiefs-secret\"}"`,
+	"proxy.authorizationEnabled":                 "true", "proxy.authorizationProvider": `"org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider"`,
+	"proxy.authorizationMetadataProvider": `"org.apache.rocketmq.proxy.auth.ProxyAuthorizationMetadataProvider"`,
+}
 
 // TestACL: the right key works; a wrong one, a user without rights and nobody are
 // ErrRefused, at once, and no error shows a secret.
 func TestACL(t *testing.T) {
 	t.Parallel()
-	slots <- struct{}{}
-	defer func() { <-slots }()
-	s := &server{brokerAdmin: brokerAdmin{user: "chief", key: "chiefs-secret"}}
-	startAs(t, s, "local", aclBroker, aclProxy)
-	s.createTopic(t, "orders", "NORMAL", 1)
-	s.createGroup(t, "g", false, 16)
-	s.call(t, 3001, map[string]string{"username": "weak"}, map[string]any{"username": "weak", "password": "weaks-secret", "userType": "Normal"})
+	s := start(t, "local", withACL)
+	s.CreateTopic(t, "orders", "NORMAL", 1)
+	s.CreateGroup(t, "g", false, 16)
+	s.Remote(t, 3001, map[string]string{"username": "weak"}, map[string]any{"username": "weak", "password": "weaks-secret", "userType": "Normal"})
 	chief := rocketmq.Config{AccessKey: "chief", SecretKey: "chiefs-secret"}
 	cluster := openWith(t, s, chief)
 	wait(t, "the route", func() bool { _, err := cluster.Sender().Lanes(t.Context(), "orders"); return err == nil })
@@ -88,12 +85,9 @@ func TestACL(t *testing.T) {
 // for, and one of another host, is ErrRefused.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	slots <- struct{}{}
-	defer func() { <-slots }()
-	s := &server{tls: true}
-	startAs(t, s, "local", nil, nil)
+	s := start(t, "local", map[string]string{"-Dtls.server.mode": "permissive"}) // with and without
 	topic := newTopic(t, s, "NORMAL", 1)
-	pem, err := os.ReadFile(filepath.Join(s.dir, "conf/tls.crt"))
+	pem, err := os.ReadFile(filepath.Join(s.Proxy.Dir, "tls.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,9 @@ func startAll(todo <-chan func()) {
 	}
 }
 
+// Launch starts a command of a test, a worker say, so that it dies with us.
+func Launch(cmd *exec.Cmd) error { return launch(cmd, "") }
+
 // launch starts a command as the user, if we are root, so that it dies with us.
 func launch(cmd *exec.Cmd, as string) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -16,18 +16,21 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 var rocketHome = filepath.Join(cache(), "rocketmq-5.5.0")
 
 // The programs of RocketMQ 5.5. Settings of the broker are those of broker.conf; a name
-// that begins with "proxy." is one of rmq-proxy.json, its value in JSON. In local mode one process is
-// broker and proxy; the two modes answer differently.
+// that begins with "proxy." is one of rmq-proxy.json, its value in JSON; "admin.user" and
+// "admin.key" sign what [RocketMQ.Ask] asks, and "-D…" is a property of Java. In local mode one process is broker and proxy; the two
+// modes answer differently.
 var (
-	rocketNames  = rocketmq("rocketmq-5.5-namesrv", "64m", "32m", "org.apache.rocketmq.namesrv.NamesrvStartup", prepareRocketNames, "-c", "DIR/namesrv.conf")
-	rocketLocal  = rocketmq("rocketmq-5.5-local", "256m", "512m", "org.apache.rocketmq.proxy.ProxyStartup", prepareRocket, "-pm", "local", "-pc", "DIR/rmq-proxy.json", "-bc", "DIR/broker.conf")
-	rocketBroker = rocketmq("rocketmq-5.5-broker", "256m", "512m", "org.apache.rocketmq.broker.BrokerStartup", prepareRocket, "-c", "DIR/broker.conf")
-	rocketProxy  = rocketmq("rocketmq-5.5-proxy", "128m", "256m", "org.apache.rocketmq.proxy.ProxyStartup", prepareRocket, "-pm", "cluster", "-pc", "DIR/rmq-proxy.json")
+	rocketNames        = rocketmq("rocketmq-5.5-namesrv", "64m", "32m", "org.apache.rocketmq.namesrv.NamesrvStartup", prepareRocketNames, "-c", "DIR/namesrv.conf")
+	rocketClusterNames = rocketmq("rocketmq-5.5-cluster-namesrv", "64m", "32m", "org.apache.rocketmq.namesrv.NamesrvStartup", prepareRocketNames, "-c", "DIR/namesrv.conf")
+	rocketLocal        = rocketmq("rocketmq-5.5-local", "256m", "512m", "org.apache.rocketmq.proxy.ProxyStartup", prepareRocket, "-pm", "local", "-pc", "DIR/rmq-proxy.json", "-bc", "DIR/broker.conf")
+	rocketBroker       = rocketmq("rocketmq-5.5-broker", "256m", "512m", "org.apache.rocketmq.broker.BrokerStartup", prepareRocket, "-c", "DIR/broker.conf")
+	rocketProxy        = rocketmq("rocketmq-5.5-proxy", "128m", "256m", "org.apache.rocketmq.proxy.ProxyStartup", prepareRocket, "-pm", "cluster", "-pc", "DIR/rmq-proxy.json")
 )
 
 func rocketmq(name, heap, direct, class string, prepare func(s *Server) error, args ...string) *Spec {
@@ -36,6 +39,11 @@ func rocketmq(name, heap, direct, class string, prepare func(s *Server) error, a
 		Prepare: prepare,
 		Arguments: func(s *Server) []string {
 			line := []string{"-Xms" + heap, "-Xmx" + heap, "-XX:MaxDirectMemorySize=" + direct, "-Duser.home=" + s.Dir, "-Djava.io.tmpdir=" + s.Dir, class}
+			for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+				if strings.HasPrefix(name, "-D") {
+					line = append(line[:len(line)-1], name+"="+s.Settings[name], class)
+				}
+			}
 			for _, a := range args {
 				line = append(line, strings.Replace(a, "DIR", s.Dir, 1))
 			}
@@ -82,10 +90,25 @@ func StartRocketMQ(t testing.TB, local bool, config Config) *RocketMQ {
 func SharedRocketMQ(t testing.TB) *RocketMQ {
 	t.Helper()
 	r := &RocketMQ{Names: Shared(t, rocketNames)}
-	r.Proxy = sharedWith(t, rocketLocal, Config{map[string]string{"namesrvAddr": r.Names.Addr}})
+	r.Proxy = sharedWith(t, rocketLocal, r.known())
 	r.Broker = r.Proxy
 	r.registered(t)
 	return r
+}
+
+// SharedRocketMQCluster is the same with a proxy before a cluster.
+func SharedRocketMQCluster(t testing.TB) *RocketMQ {
+	t.Helper()
+	r := &RocketMQ{Names: Shared(t, rocketClusterNames)}
+	r.Broker = sharedWith(t, rocketBroker, r.known())
+	r.registered(t)
+	r.Proxy = sharedWith(t, rocketProxy, r.known())
+	return r
+}
+
+// known are the settings by which a process finds the others.
+func (r *RocketMQ) known() Config {
+	return Config{map[string]string{"namesrvAddr": r.Names.Addr}}
 }
 
 // Lent is what the environment of a test binary needs to take this RocketMQ for its own.
@@ -125,7 +148,7 @@ func (r *RocketMQ) Restart() error {
 		if s.Pid() != 0 {
 			continue
 		}
-		if err := s.Restart(); err != nil {
+		if err := r.restart(s); err != nil {
 			return err
 		}
 		if s == r.Broker {
@@ -135,6 +158,20 @@ func (r *RocketMQ) Restart() error {
 		}
 	}
 	return nil
+}
+
+// restart one process. A proxy that finds no broker ends again: the name server may miss
+// one that lives for a while.
+func (r *RocketMQ) restart(s *Server) (err error) {
+	for deadline := time.Now().Add(patience); ; {
+		if s == r.Proxy && s != r.Broker {
+			err = r.register()
+		}
+		if err = errors.Join(err, s.Restart()); err == nil || s != r.Proxy || time.Now().After(deadline) {
+			return err
+		}
+		err = nil
+	}
 }
 
 // registered waits until the name server knows the broker.
@@ -154,7 +191,7 @@ func (r *RocketMQ) register() error {
 		if _, known, last = remote(r.Names.Addr, 106, nil, nil); last == nil && strings.Contains(string(known), r.brokerAddr()) {
 			return true
 		}
-		_, _, last = remote(r.brokerAddr(), 25, nil, []byte("brokerPermission=6"))
+		_, _, last = r.Ask(25, nil, []byte("brokerPermission=6"))
 		return false
 	})
 	return errors.Join(err, last)
@@ -204,7 +241,7 @@ func prepareRocket(s *Server) error {
 	for name, value := range s.Settings {
 		if field, is := strings.CutPrefix(name, "proxy."); is {
 			proxy[field] = json.RawMessage(value)
-		} else {
+		} else if !strings.HasPrefix(name, "admin.") && !strings.HasPrefix(name, "-D") {
 			broker[name] = value
 		}
 	}
@@ -281,6 +318,3 @@ func rocketKey(dir string) error {
 	}
 	return nil
 }
-
-// RocketMQHome is where scripts/servers put it.
-func RocketMQHome() string { return rocketHome }
